@@ -1,0 +1,224 @@
+"""Every choice of the lab in one place: frozen dataclasses, and one table of presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from lab7.files import UserError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    scenes: int = 6003  # scenes of the stand-in; three pictures each
+    scene_seed: int = 0  # of the stand-in
+    image_size: int = 64  # pixels; pictures are squashed to a square of this side
+    normalise: Literal["deviation", "plain"] = (
+        "deviation"  # minus the mean picture, over the deviation; or [-1, 1]
+    )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    n_feature: int = 256  # channels F of the report's U-Net
+    condition_at: Literal["up", "down", "up_down", "hidden", "none"] = "up_down"  # where label and time enter
+    embeddings: Literal["separate", "shared"] = "separate"  # one pair a place, or one a width
+    init: Literal["report", "default"] = "report"  # by hand (Fig. 14), or PyTorch's
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    schedule: Literal["linear", "linear_eq3", "linear_listing", "cosine"] = "linear"
+    num_steps: int = 1000  # T
+    target: Literal["eps", "x_0", "v"] = "eps"  # what the network predicts
+    drop_probability: float = 0.1  # how often a sample is trained without its condition (for guidance)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    seed: int = 0  # of weights, order of pictures, steps and noise
+    epochs: int = 500  # passes over the pictures
+    max_steps: int = 0  # stop after so many steps if that is sooner; 0: never
+    batch_size: int = 32  # over all processes together
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 1e-3  # the highest
+    weight_decay: float = 0.0  # AdamW only
+    plan: Literal["constant", "linear", "cosine", "report"] = (
+        "linear"  # report: linear by epoch times plateau
+    )
+    warmup_steps: int = 0  # steps of linear rise before the plan
+    clip_norm: float = 1.0  # largest norm of the gradient; 0: no clipping
+    ema_decay: float = 0.999  # of the average of the weights that is sampled from; 0: none
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the hardware has it
+    save_every: int = 500  # steps between checkpoints
+    snapshots: int = 8  # sets of pictures drawn along the way, spread evenly over the logarithm of the epochs
+    evaluate_every: int = 0  # epochs between scorings by the judge (plan "report" needs them); 0: never
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    sampler: Literal["ddpm", "ddim"] = "ddim"
+    num_steps: int = 50  # network evaluations (twice as many with guidance)
+    guidance_scale: float = 2.0  # 1: the plain conditional model
+    samples: int = 4  # pictures of each condition in an evaluation
+    noise_seed: int = 0
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    judge_scenes: int = 6000  # scenes that the judge is trained on, apart from those of the generator
+    passes: int = 8  # over their pictures
+    exam_scenes: int = 2000  # unseen scenes on which the judge is examined
+
+
+@dataclass(frozen=True)
+class Preset:
+    name: str
+    what: str  # one line for a reader
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+
+
+_LAPTOP = Preset(
+    name="laptop",
+    what="everything from scratch on two CPU cores, in hours",
+    data=DataConfig(image_size=32),
+    model=ModelConfig(n_feature=48),
+    train=TrainConfig(epochs=40, warmup_steps=200),
+)
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="smoke",
+            what="everything from scratch at toy size, in about two minutes",
+            data=DataConfig(scenes=60, image_size=32),
+            model=ModelConfig(n_feature=8),
+            diffusion=DiffusionConfig(num_steps=100),
+            train=TrainConfig(epochs=3, save_every=10, snapshots=2, ema_decay=0.9),
+            sampling=SamplingConfig(num_steps=5, samples=1),
+            judge=JudgeConfig(judge_scenes=60, passes=1, exam_scenes=20),
+        ),
+        dataclasses.replace(
+            _LAPTOP,
+            name="quick",
+            what="shipped weights and recorded runs; trains only a short demonstration",
+            train=dataclasses.replace(_LAPTOP.train, max_steps=150, save_every=100, snapshots=3),
+        ),
+        _LAPTOP,
+        Preset(
+            name="course",
+            what="the report's own hyperparameters, for one GPU",
+            data=DataConfig(normalise="plain"),
+            diffusion=DiffusionConfig(drop_probability=0.0),
+            train=TrainConfig(plan="report", clip_norm=0.0, ema_decay=0.0, evaluate_every=5),
+            sampling=SamplingConfig(sampler="ddpm", num_steps=1000, guidance_scale=1.0),
+        ),
+        Preset(
+            name="best",
+            what="the strongest model that we know how to train, for one or more GPUs",
+            diffusion=DiffusionConfig(schedule="cosine", target="v"),
+            train=TrainConfig(optimizer="adamw", plan="cosine", warmup_steps=1000, ema_decay=0.9999),
+            sampling=SamplingConfig(samples=8),
+        ),
+    )
+}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name; UserError with the known names otherwise."""
+    if name not in PRESETS:
+        raise UserError(f"unknown preset '{name}'{_suggest(name, PRESETS)}; known: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def override(preset: Preset, settings: Iterable[str]) -> Preset:
+    """The preset with settings such as "batch_size=16" or "train.seed=3" changed.
+
+    A field may be named alone where only one section has it. Raises UserError for an unknown or ambiguous field
+    (with the nearest name) and for a value that does not fit the field's type.
+    """
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals:
+            raise UserError(f"setting '{setting}' is not of the form field=value, such as batch_size=16")
+        section, name = _find_field(path.strip())
+        part = getattr(preset, section)
+        value = _parse(get_type_hints(type(part))[name], text.strip(), path.strip())
+        preset = dataclasses.replace(preset, **{section: dataclasses.replace(part, **{name: value})})
+    return preset
+
+
+def to_dict(preset: Preset) -> dict[str, Any]:
+    """Nested plain dictionaries, for JSON."""
+    return dataclasses.asdict(preset)
+
+
+def from_dict(values: dict[str, Any], where: str = "config") -> Preset:
+    """The preset that `to_dict` wrote; UserError for a field that this version does not know."""
+    sections = {}
+    for section, kind in _SECTIONS.items():
+        given = values.get(section, {})
+        unknown = set(given) - {f.name for f in dataclasses.fields(kind)}
+        if unknown:
+            raise UserError(
+                f"{where}: unknown setting '{section}.{min(unknown)}'; was it made by a newer lab7?"
+            )
+        sections[section] = kind(**given)
+    return Preset(name=values["name"], what=values["what"], **sections)
+
+
+_SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "diffusion": DiffusionConfig,
+    "train": TrainConfig,
+    "sampling": SamplingConfig,
+    "judge": JudgeConfig,
+}
+
+
+def field_names() -> list[str]:
+    """Every setting as section.field, in order."""
+    return [f"{section}.{f.name}" for section, kind in _SECTIONS.items() for f in dataclasses.fields(kind)]
+
+
+def _find_field(path: str) -> tuple[str, str]:
+    known = field_names()
+    matches = [name for name in known if path in (name, name.split(".")[1])]
+    if len(matches) > 1:
+        raise UserError(f"setting '{path}' is ambiguous; say {' or '.join(matches)}")
+    if not matches:
+        names = known + [name.split(".")[1] for name in known]
+        raise UserError(f"unknown setting '{path}'{_suggest(path, names)}; known: {', '.join(known)}")
+    section, name = matches[0].split(".")
+    return section, name
+
+
+def _parse(kind: Any, text: str, path: str) -> Any:
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise UserError(f"{path} must be one of {', '.join(get_args(kind))}, not '{text}'")
+        return text
+    try:
+        value = kind(text)
+    except ValueError:
+        raise UserError(
+            f"{path} must be {'a whole number' if kind is int else 'a number'}, not '{text}'"
+        ) from None
+    if value < 0:
+        raise UserError(f"{path} must not be negative, but is {text}")
+    return value
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""

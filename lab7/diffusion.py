@@ -1,0 +1,91 @@
+"""The forward process, what a network may predict of it, and the loss.
+
+A network is asked for one of three things about x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps:
+the noise `eps`, the picture `x_0`, or the velocity `v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0`.
+Any of them with x_t gives the other two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lab7.schedule import NoiseSchedule
+
+TARGETS = ("eps", "x_0", "v")
+
+Model = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(x_t (B, 3, S, S), t (B,) int64 in 1..T, condition (B, 24)) -> (B, 3, S, S)"""
+
+
+def _scales(schedule: NoiseSchedule, t: Tensor) -> tuple[Tensor, Tensor]:
+    a = schedule.sqrt_alpha_bar[t][:, None, None, None]  # (B, 1, 1, 1)
+    s = schedule.sqrt_one_minus_alpha_bar[t][:, None, None, None]  # (B, 1, 1, 1)
+    return a, s
+
+
+def add_noise(schedule: NoiseSchedule, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (DDPM, Ho et al. 2020, eq. 4); t (B,) in 0..T."""
+    a, s = _scales(schedule, t)
+    return a * x_0 + s * eps
+
+
+def target_for(schedule: NoiseSchedule, x_0: Tensor, eps: Tensor, t: Tensor, kind: str) -> Tensor:
+    """What the network should answer: eps, x_0, or v (Salimans and Ho 2022, appendix D)."""
+    if kind == "eps":
+        return eps
+    if kind == "x_0":
+        return x_0
+    if kind == "v":
+        a, s = _scales(schedule, t)
+        return a * eps - s * x_0
+    raise ValueError(f"unknown target '{kind}'; known: {', '.join(TARGETS)}")
+
+
+def predict_x_0_eps(
+    schedule: NoiseSchedule, output: Tensor, x_t: Tensor, t: Tensor, kind: str
+) -> tuple[Tensor, Tensor]:
+    """The network's answer of any kind, with x_t, as (x_0, eps); t (B,) in 1..T."""
+    a, s = _scales(schedule, t)
+    if kind == "eps":
+        return (x_t - s * output) / a, output
+    if kind == "x_0":
+        return output, (x_t - a * output) / s
+    if kind == "v":
+        return a * x_t - s * output, s * x_t + a * output
+    raise ValueError(f"unknown target '{kind}'; known: {', '.join(TARGETS)}")
+
+
+def eps_from_x_0(schedule: NoiseSchedule, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """The noise that leads from x_0 to x_t, for an x_0 that was changed after it was predicted."""
+    return predict_x_0_eps(schedule, x_0, x_t, t, "x_0")[1]
+
+
+def drop_condition(condition: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Blank whole conditions (rows of (B, 24)) with the given probability, once per sample, so that the
+    network also learns to draw without one (classifier-free guidance, Ho and Salimans 2022, algorithm 1)."""
+    if probability <= 0:
+        return condition
+    keep = torch.rand(condition.shape[0], 1, generator=generator, device=condition.device) >= probability
+    return condition * keep
+
+
+def loss(
+    model: Model,
+    schedule: NoiseSchedule,
+    x_0: Tensor,
+    condition: Tensor,
+    generator: torch.Generator,
+    target: str = "eps",
+    drop_probability: float = 0.0,
+) -> Tensor:
+    """The training loss of one batch: draw t uniformly in 1..T and eps from N(0, I), then the mean squared error
+    of the network's answer (DDPM, Ho et al. 2020, algorithm 1 and eq. 14). The generator's device is x_0's."""
+    t = torch.randint(1, schedule.num_steps + 1, (x_0.shape[0],), generator=generator, device=x_0.device)
+    eps = torch.randn(x_0.shape, generator=generator, device=x_0.device, dtype=x_0.dtype)
+    condition = drop_condition(condition, drop_probability, generator)
+    x_t = add_noise(schedule, x_0, t, eps)
+    return F.mse_loss(model(x_t, t, condition).float(), target_for(schedule, x_0, eps, t, target))

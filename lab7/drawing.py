@@ -1,0 +1,175 @@
+"""A trained network as a file, and pictures drawn with it: conditions in, pictures in [-1, 1] out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lab7 import config
+from lab7.conditions import conditions_tensor
+from lab7.config import Preset
+from lab7.files import UserError, atomic_path, short
+from lab7.normalise import Normaliser
+from lab7.samplers import SAMPLERS, Callback
+from lab7.schedule import NoiseSchedule
+from lab7.unet import UNet
+
+CLAMPS = ("none", "output", "x_0")
+
+
+def build_model(preset: Preset, seed: int = 0) -> nn.Module:
+    """The preset's network with freshly drawn weights, the same for the same seed; the caller's random state
+    is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return UNet(
+            image_size=preset.data.image_size,
+            num_steps=preset.diffusion.num_steps,
+            **dataclasses.asdict(preset.model),
+        )
+
+
+def save_weights(path: Path | str, model: nn.Module, normaliser: Normaliser, preset: Preset) -> None:
+    """Write weights in float16, normaliser and configuration as one safetensors file, atomically."""
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    tensors |= {f"normaliser.{key}": value for key, value in normaliser.state().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"lab7": json.dumps(config.to_dict(preset))})
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawer:
+    """A trained network with all that it needs to draw."""
+
+    model: nn.Module
+    schedule: NoiseSchedule
+    normaliser: Normaliser
+    preset: Preset
+    path: Path | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def image_size(self) -> int:
+        return self.preset.data.image_size
+
+    def noise(self, count: int, generator: torch.Generator) -> Tensor:
+        """Standard normal x_T (count, 3, S, S), made on the CPU so that it is the same on every device."""
+        shape = (count, 3, self.image_size, self.image_size)
+        return torch.randn(shape, generator=generator).to(self.device)
+
+    def to_pixels(self, x: Tensor, size: int = 64) -> Tensor:
+        """Model space (B, 3, S, S) -> pictures (B, 3, size, size) in about [-1, 1], on the CPU."""
+        pixels = self.normaliser.decode(x).float()
+        if pixels.shape[-1] != size:
+            pixels = F.interpolate(
+                pixels, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+            )
+        return pixels.cpu()
+
+    def clamp(self, x: Tensor) -> Tensor:
+        """Model space -> model space with pixels outside [-1, 1] brought back to it."""
+        return (self.normaliser.decode(x).clamp(-1, 1) - self.normaliser.mean) / self.normaliser.std
+
+    def draw(
+        self,
+        conditions: Sequence[Sequence[str]],
+        *,
+        sampler: str | None = None,
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
+        samples: int = 1,
+        seed: int = 0,
+        batch_size: int = 64,
+        size: int = 64,
+        clamp: str = "none",
+        callback: Callback | None = None,
+        progress: bool = False,
+    ) -> Tensor:
+        """Draw every condition `samples` times -> (len(conditions) * samples, 3, size, size) in about [-1, 1].
+
+        All samples of the first condition come first. What is not given comes from the preset's `sampling`.
+        The noise of a picture depends on the seed and on its place in the list alone, not on the batch size.
+        `clamp` brings pixels back to [-1, 1] in the "output" once, or in the predicted "x_0" at every step.
+        Raises UserError for an unknown sampler or clamp, a bad number of steps, and bad conditions.
+        """
+        plan = self.preset.sampling
+        function = _known("sampler", sampler or plan.sampler, SAMPLERS)
+        _known("clamp", clamp, dict.fromkeys(CLAMPS))
+        if samples < 1:
+            raise UserError(f"the number of samples must be at least 1, not {samples}")
+        steps = min(plan.num_steps, self.schedule.num_steps) if num_steps is None else num_steps
+        self.schedule.timesteps(steps)
+        labels = (
+            conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)
+        )  # (N * K, 24)
+        self.model.eval()
+        pictures = []
+        for start in tqdm(range(0, len(labels), batch_size), "draw", disable=not progress, unit="batch"):
+            part = labels[start : start + batch_size]
+            generators = [torch.Generator().manual_seed(_mix(seed, start + row)) for row in range(len(part))]
+            x_T = torch.cat([self.noise(1, generator) for generator in generators])  # noqa: N806
+            x_0 = function(
+                self.model,
+                self.schedule,
+                x_T,
+                part,
+                steps,
+                plan.guidance_scale if guidance_scale is None else guidance_scale,
+                torch.Generator(self.device).manual_seed(_mix(seed, -1 - start)),
+                callback,
+                target=self.preset.diffusion.target,
+                transform_x_0=self.clamp if clamp == "x_0" else None,
+            )
+            pictures.append(self.to_pixels(self.clamp(x_0) if clamp == "output" else x_0, size))
+        return torch.cat(pictures)
+
+
+def load_drawer(path: Path | str, device: str | torch.device = "cpu") -> Drawer:
+    """Read a file that `save_weights` wrote. Raises UserError if it is missing, damaged or of another kind."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "weights.safetensors"
+    if not path.exists():
+        raise UserError(f"{short(path)}: no such weights; train some with 'lab7 train', or name another file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        preset = config.from_dict(json.loads(metadata["lab7"]), where=short(path))
+        normaliser = Normaliser.from_state({key: tensors.pop(f"normaliser.{key}") for key in ("mean", "std")})
+        model = build_model(preset)
+        model.load_state_dict(
+            {name: v.float() if v.is_floating_point() else v for name, v in tensors.items()}
+        )
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{short(path)}: not weights that 'lab7 train' wrote ({reason})") from None
+    model = model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    schedule = NoiseSchedule(preset.diffusion.schedule, preset.diffusion.num_steps).to(device)
+    return Drawer(model, schedule, normaliser.to(device), preset, path)
+
+
+def _known(what: str, name: str, table: dict):
+    if name not in table:
+        raise UserError(f"unknown {what} '{name}'; known: {', '.join(table)}")
+    return table[name]
+
+
+def _mix(seed: int, index: int) -> int:
+    """One seed out of two numbers, far from those of neighbouring pairs."""
+    return (seed * 1_000_003 + index * 7_919 + 12_345) % (2**63 - 1)

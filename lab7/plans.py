@@ -1,0 +1,107 @@
+"""How long a run is, when it draws pictures, and how its learning rate moves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from lab7.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Length:
+    """The length of a run, counted in steps of one batch each."""
+
+    steps: int
+    steps_per_epoch: int
+    batch: int  # pictures a step, over all processes
+    snapshots: tuple[int, ...]  # the steps after which pictures are drawn
+
+
+def run_length(plan: TrainConfig, num_pictures: int) -> Length:
+    """Whole batches only; snapshots lie evenly on the logarithm of the epochs (of the steps in a run of less)."""
+    batch = min(plan.batch_size, num_pictures)
+    per_epoch = num_pictures // batch
+    steps = per_epoch * plan.epochs
+    if plan.max_steps:
+        steps = min(steps, plan.max_steps)
+    unit = per_epoch if steps >= per_epoch else 1
+    last = steps // unit
+    first = 1 if unit > 1 else max(1, last // 10)
+    marks = max(plan.snapshots - 1, 1)
+    spread = (
+        {round(first * (last / first) ** (k / marks)) * unit for k in range(plan.snapshots)}
+        if last
+        else set()
+    )
+    return Length(steps, per_epoch, batch, tuple(sorted(spread)))
+
+
+def rate_factor(plan: TrainConfig, step: int, length: Length) -> float:
+    """The learning rate of a step as a fraction of the highest.
+
+    "linear" and "cosine" fall to 0 over the run step by step; "report" falls linearly by epoch, as the report
+    does, and is multiplied by the plateau's factor in the loop; "constant" stays. A linear warm-up precedes all.
+    """
+    if step < plan.warmup_steps:
+        return (step + 1) / (plan.warmup_steps + 1)
+    done = (step - plan.warmup_steps) / max(1, length.steps - plan.warmup_steps)
+    if plan.plan == "linear":
+        return 1 - done
+    if plan.plan == "cosine":
+        return (1 + math.cos(math.pi * done)) / 2
+    if plan.plan == "report":
+        return 1 - (step // length.steps_per_epoch) / plan.epochs
+    return 1.0
+
+
+class Plateau:
+    """The report's second plan: a factor that falls by 0.95 after more than 5 scorings without a better accuracy,
+    counted for each list on its own (ReduceLROnPlateau on both test accuracies)."""
+
+    def __init__(self) -> None:
+        self._optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        self._plans: dict[str, ReduceLROnPlateau] = {}
+
+    @property
+    def factor(self) -> float:
+        return self._optimizer.param_groups[0]["lr"]
+
+    def step(self, accuracies: dict[str, float]) -> None:
+        for name, accuracy in accuracies.items():
+            self._plan(name).step(accuracy)
+
+    def _plan(self, name: str) -> ReduceLROnPlateau:
+        if name not in self._plans:
+            self._plans[name] = ReduceLROnPlateau(self._optimizer, mode="max", factor=0.95, patience=5)
+        return self._plans[name]
+
+    def state_dict(self) -> dict[str, Any]:
+        keys = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
+        return {
+            "factor": self.factor,
+            "plans": {name: {key: getattr(plan, key) for key in keys} for name, plan in self._plans.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._optimizer.param_groups[0]["lr"] = state["factor"]
+        for name, values in state["plans"].items():
+            vars(self._plan(name)).update(values)
+
+
+def ema_update(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """The exponential average of AveragedModel with a short memory at first: after n steps its decay is
+    min(decay, (1 + n) / (10 + n)), so that a short run is not sampled from its random start."""
+
+    def update(average: Any, current: Any, num_averaged: Any) -> None:
+        n = int(num_averaged)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(average, current, num_averaged)
+
+    return update

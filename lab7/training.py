@@ -1,0 +1,257 @@
+"""The training loop: Accelerate, EMA, learning-rate plans, checkpoints and exact resume.
+
+Nothing random is carried from step to step: the order of an epoch is drawn from (seed, epoch), and the noise of a
+step from (seed, step, process). A run that was killed therefore goes on from its last checkpoint to the same
+weights, bit for bit, as one that never was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from lab7 import config, diffusion
+from lab7.checkpoints import append_metrics, open_run, save_checkpoint, trim_metrics
+from lab7.conditions import load_list
+from lab7.config import Preset, TrainConfig
+from lab7.data import load_pictures
+from lab7.drawing import Drawer, build_model, save_weights
+from lab7.files import Failure, data_dir, runs_dir, short, write_json
+from lab7.normalise import draw, epoch_order, fit_normaliser
+from lab7.pictures import Pictures, save_grid
+from lab7.plans import Length, Plateau, ema_update, rate_factor, run_length
+from lab7.provenance import choose_precision, device_name, provenance, sha256
+from lab7.schedule import NoiseSchedule
+
+LOG_EVERY = 50  # steps between lines of metrics.jsonl
+
+Evaluate = Callable[[Drawer], dict[str, float]]
+"""The accuracy in [0, 1] on each list, for the plan "report"; no other plan looks at it."""
+
+
+def train(
+    preset: Preset,
+    name: str,
+    *,
+    resume: bool = False,
+    evaluate: Evaluate | None = None,
+    progress: bool = True,
+    data: Path | None = None,
+    runs: Path | None = None,
+) -> Path:
+    """Train the preset's network on the pictures in `data` and return the run's folder, runs/NAME.
+
+    Raises UserError if the run exists and `resume` is not set, or was begun with other settings; Failure with the
+    step, the pictures and the advice if the loss is no longer finite (the last checkpoint is kept).
+    """
+    folder = (runs or runs_dir()) / name
+    state = open_run(folder, preset, resume)
+    plan = preset.train
+    accelerator = Accelerator(
+        mixed_precision="no"
+    )  # the autocast stands in train_step, where a reader sees it
+    device, main = accelerator.device, accelerator.is_main_process
+    precision = choose_precision(device, plan.precision)
+    pictures = load_pictures(data or data_dir(), preset.data.image_size)
+    normaliser = fit_normaliser(pictures.images, preset.data.normalise).to(device)
+    pictures = pictures.to(device)
+    schedule = NoiseSchedule(preset.diffusion.schedule, preset.diffusion.num_steps).to(device)
+    length = run_length(plan, len(pictures))
+
+    net = build_model(preset, plan.seed).to(device, memory_format=torch.channels_last)
+    average = (
+        AveragedModel(net, multi_avg_fn=ema_update(plan.ema_decay), use_buffers=True)
+        if plan.ema_decay
+        else None
+    )
+    model, optimizer = accelerator.prepare(net, make_optimizer(plan, net))
+    plateau = Plateau()
+    drawer = Drawer(net if average is None else average.module, schedule, normaliser, preset)
+    step, seconds = 0, 0.0
+    if state is not None:
+        net.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        plateau.load_state_dict(state["plateau"])
+        if average is not None:
+            average.load_state_dict(state["average"])
+        step, seconds = state["step"], state["seconds"]
+    if main:
+        folder.mkdir(parents=True, exist_ok=True)
+        trim_metrics(folder, step)
+        write_json(folder / "config.json", {"run": name} | config.to_dict(preset))
+        if progress:
+            told = f"{length.steps} steps of {length.batch} pictures in {precision} on {device_name(device)}"
+            tqdm.write(f"{name}: {told}")
+    accelerator.wait_for_everyone()
+
+    generator = torch.Generator(device)
+    log = _Log(folder, length, step, seconds, main, progress)
+    model.train()
+    while step < length.steps:
+        epoch, place = divmod(step, length.steps_per_epoch)
+        index = epoch_order(len(pictures), epoch, plan.seed)[
+            place * length.batch : (place + 1) * length.batch
+        ]
+        index = index[accelerator.process_index :: accelerator.num_processes]
+        x_0, condition = draw(pictures, index, normaliser, device)  # (B, 3, S, S), (B, 24)
+        generator.manual_seed(_step_seed(plan.seed, step, accelerator.process_index))
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            loss = _loss(model, schedule, x_0, condition, generator, preset)
+        told_loss = float(accelerator.reduce(loss.detach(), reduction="mean"))
+        if not math.isfinite(told_loss):
+            raise Failure(_not_finite(folder, step, told_loss, pictures, index))
+
+        rate = plan.learning_rate * rate_factor(plan, step, length) * plateau.factor
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        if plan.clip_norm:
+            accelerator.clip_grad_norm_(model.parameters(), plan.clip_norm)
+        optimizer.step()
+        if average is not None:
+            average.update_parameters(net)
+        step += 1
+        log.step(told_loss, rate)
+
+        if step in length.snapshots and main:
+            with log.paused():
+                _snapshot(drawer, folder / "samples" / f"step_{step:07d}.png", data)
+        if evaluate and plan.evaluate_every and step % (plan.evaluate_every * length.steps_per_epoch) == 0:
+            with log.paused():
+                scores = broadcast_object_list([evaluate(drawer) if main else None])[0]
+                plateau.step(scores)
+                log.tell({"step": step, "accuracy": scores, "plateau": plateau.factor})
+        model.train()
+        if main and (step % plan.save_every == 0 or step == length.steps):
+            save_checkpoint(
+                folder,
+                {
+                    "step": step,
+                    "seconds": log.seconds,
+                    "model": net.state_dict(),
+                    "average": average.state_dict() if average is not None else {},
+                    "optimizer": optimizer.state_dict(),
+                    "plateau": plateau.state_dict(),
+                },
+            )
+    log.close()
+    if main:
+        save_weights(folder / "weights.safetensors", drawer.model, normaliser, preset)
+        write_json(
+            folder / "result.json",
+            {"name": name, "preset": preset.name, "settings": config.to_dict(preset)}
+            | {"seed": plan.seed, "steps": step, "epochs": round(step / length.steps_per_epoch, 3)}
+            | {"images_seen": step * length.batch, "seconds": round(log.seconds, 1), "precision": precision}
+            | provenance(device)
+            | {"processes": accelerator.num_processes, "pictures": len(pictures)}
+            | {"weights_sha256": sha256(folder / "weights.safetensors")},
+        )
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def make_optimizer(plan: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Adam (Kingma and Ba 2015), or AdamW (Loshchilov and Hutter 2019) with the plan's weight decay."""
+    if plan.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    return torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
+
+
+def _loss(
+    model: nn.Module,
+    schedule: NoiseSchedule,
+    x_0: Tensor,
+    condition: Tensor,
+    generator: torch.Generator,
+    preset: Preset,
+) -> Tensor:
+    x_0 = x_0.contiguous(memory_format=torch.channels_last)
+    plan = preset.diffusion
+    return diffusion.loss(model, schedule, x_0, condition, generator, plan.target, plan.drop_probability)
+
+
+def _step_seed(seed: int, step: int, process: int) -> int:
+    return (seed * 1_000_003 + step) * 1_024 + process
+
+
+def _snapshot(drawer: Drawer, path: Path, data: Path | None) -> None:
+    """The first four conditions of each list, always from the same noise, side by side in one strip."""
+    conditions = load_list("test", data)[:4] + load_list("new_test", data)[:4]
+    save_grid(drawer.draw(conditions, seed=0), path, columns=len(conditions))
+
+
+def _not_finite(folder: Path, step: int, value: float, pictures: Pictures, index: Tensor) -> str:
+    names = [pictures.names[i] for i in index.tolist()]
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return (
+        f"{short(folder)}: the loss is {value} at step {step} (pictures {shown}); lower learning_rate, set clip_norm=1 "
+        "or precision=fp32, then train again under another --name; the last good checkpoint is kept"
+    )
+
+
+class _Log:
+    """The progress bar and metrics.jsonl of the main process; time spent in `paused` is not counted as speed."""
+
+    def __init__(
+        self, folder: Path, length: Length, step: int, seconds: float, main: bool, progress: bool
+    ) -> None:
+        self._folder, self._length, self._main = folder, length, main
+        self._step, self._before, self._start = step, seconds, time.monotonic()
+        self._losses: list[float] = []
+        self._window = time.monotonic()
+        shown = progress and main
+        self._bar = tqdm(
+            total=length.steps, initial=step, desc=folder.name, unit="step", disable=not shown, mininterval=1
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, those before a resume included."""
+        return self._before + time.monotonic() - self._start
+
+    def step(self, loss: float, rate: float) -> None:
+        self._step += 1
+        self._losses.append(loss)
+        self._bar.update()
+        if self._step % LOG_EVERY and self._step != self._length.steps:
+            return
+        speed = len(self._losses) * self._length.batch / (time.monotonic() - self._window)
+        mean = sum(self._losses) / len(self._losses)
+        self._bar.set_postfix_str(f"loss {mean:.4f}, {speed:.0f} images/s", refresh=False)
+        self.tell(
+            {
+                "step": self._step,
+                "epoch": round(self._step / self._length.steps_per_epoch, 4),
+                "images": self._step * self._length.batch,
+                "loss": mean,
+                "learning_rate": rate,
+                "images_per_second": round(speed, 1),
+                "seconds": round(self.seconds, 1),
+            }
+        )
+        self._losses, self._window = [], time.monotonic()
+
+    def tell(self, line: dict[str, Any]) -> None:
+        if self._main:
+            append_metrics(self._folder, line)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        begin = time.monotonic()
+        yield
+        self._window += time.monotonic() - begin
+
+    def close(self) -> None:
+        self._bar.close()

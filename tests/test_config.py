@@ -1,0 +1,64 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab7.config import PRESETS, field_names, from_dict, get_preset, override, to_dict
+from lab7.files import UserError
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_dict_round_trip(name):
+    assert from_dict(to_dict(PRESETS[name])) == PRESETS[name]
+
+
+def test_course_preset_has_the_reports_hyperparameters():
+    course = get_preset("course")
+    assert (course.model.n_feature, course.data.image_size, course.diffusion.num_steps) == (256, 64, 1000)
+    assert (course.train.batch_size, course.train.epochs, course.train.learning_rate) == (32, 500, 1e-3)
+    assert (course.train.plan, course.data.normalise, course.sampling.num_steps) == ("report", "plain", 1000)
+
+
+@given(st.integers(1, 4096))
+def test_override_by_short_and_full_name(value):
+    quick = get_preset("quick")
+    changed = override(quick, [f"batch_size={value}"])
+    assert changed.train.batch_size == value
+    assert changed == override(quick, [f"train.batch_size={value}"])
+    assert override(changed, [f"batch_size={quick.train.batch_size}"]) == quick
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("batchsize=3", "did you mean 'batch_size'"),
+        ("num_steps=3", r"ambiguous; say diffusion.num_steps or sampling.num_steps"),
+        ("batch_size=many", "must be a whole number, not 'many'"),
+        ("learning_rate=fast", "must be a number, not 'fast'"),
+        ("batch_size=-1", "must not be negative"),
+        ("schedule=square", "must be one of linear, linear_eq3, linear_listing, cosine"),
+        ("batch_size", "not of the form field=value"),
+    ],
+)
+def test_bad_settings_are_told_in_one_line(setting, message):
+    with pytest.raises(UserError, match=message) as error:
+        override(get_preset("quick"), [setting])
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_preset_lists_the_known():
+    with pytest.raises(UserError, match="did you mean 'smoke'.*known: smoke, quick, laptop, course, best"):
+        get_preset("smok")
+
+
+def test_unknown_field_in_a_stored_config():
+    values = to_dict(get_preset("quick"))
+    values["train"]["mood"] = "good"
+    with pytest.raises(UserError, match=r"unknown setting 'train\.mood'"):
+        from_dict(values)
+
+
+def test_every_field_can_be_set():
+    for name in field_names():
+        section, field = name.split(".")
+        value = getattr(getattr(get_preset("quick"), section), field)
+        assert override(get_preset("quick"), [f"{name}={value}"]) == get_preset("quick")

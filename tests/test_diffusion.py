@@ -1,0 +1,104 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab7.diffusion import TARGETS, add_noise, drop_condition, eps_from_x_0, loss, predict_x_0_eps, target_for
+from lab7.schedule import NAMES, NoiseSchedule
+
+
+def batch(seed=0, count=4):
+    generator = torch.Generator().manual_seed(seed)
+    x_0 = torch.randn(count, 3, 8, 8, generator=generator)
+    eps = torch.randn(count, 3, 8, 8, generator=generator)
+    return x_0, eps, generator
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(TARGETS), st.sampled_from(NAMES), st.integers(0, 9), st.data())
+def test_every_target_gives_back_picture_and_noise(kind, name, seed, data):
+    schedule = NoiseSchedule(name)
+    # near t = 1 eps cannot be had from x_0, nor x_0 from eps near T, to float32 precision
+    t = torch.tensor(data.draw(st.lists(st.integers(50, 900), min_size=4, max_size=4)))
+    x_0, eps, _ = batch(seed)
+    x_t = add_noise(schedule, x_0, t, eps)
+    answer = target_for(schedule, x_0, eps, t, kind)
+    got_x_0, got_eps = predict_x_0_eps(schedule, answer, x_t, t, kind)
+    torch.testing.assert_close(got_x_0, x_0, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(got_eps, eps, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(eps_from_x_0(schedule, x_0, x_t, t), eps, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_noise_and_velocity_agree_with_diffusers(name):
+    from diffusers import DDPMScheduler
+
+    oracle = DDPMScheduler(1000, beta_schedule={"linear": "linear", "cosine": "squaredcos_cap_v2"}[name])
+    schedule = NoiseSchedule(name)
+    x_0, eps, _ = batch()
+    t = torch.tensor([1, 37, 500, 990])
+    torch.testing.assert_close(
+        add_noise(schedule, x_0, t, eps), oracle.add_noise(x_0, eps, t - 1), rtol=1e-5, atol=1e-5
+    )
+    torch.testing.assert_close(
+        target_for(schedule, x_0, eps, t, "v"), oracle.get_velocity(x_0, eps, t - 1), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_step_zero_leaves_the_picture_alone():
+    x_0, eps, _ = batch()
+    assert torch.equal(add_noise(NoiseSchedule("linear"), x_0, torch.zeros(4, dtype=torch.int64), eps), x_0)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_perfect_answer_has_no_loss_and_a_wrong_one_has(kind):
+    schedule = NoiseSchedule("linear")
+    x_0, _, generator = batch()
+    seen = {}
+
+    def oracle(x_t, t, condition):
+        a, s = (
+            schedule.sqrt_alpha_bar[t].view(-1, 1, 1, 1),
+            schedule.sqrt_one_minus_alpha_bar[t].view(-1, 1, 1, 1),
+        )
+        seen["t"] = t
+        return target_for(schedule, x_0, (x_t - a * x_0) / s, t, kind)
+
+    assert loss(oracle, schedule, x_0, torch.zeros(4, 24), generator, kind) < 1e-4
+    assert seen["t"].min() >= 1 and seen["t"].max() <= 1000
+    wrong = loss(lambda x_t, t, c: oracle(x_t, t, c) + 1, schedule, x_0, torch.zeros(4, 24), generator, kind)
+    assert wrong.item() == pytest.approx(1, abs=0.05)
+
+
+def test_steps_are_drawn_from_one_to_T_evenly():  # noqa: N802
+    schedule = NoiseSchedule("linear", 10)
+    seen = []
+
+    def spy(x_t, t, condition):
+        seen.append(t)
+        return x_t
+
+    loss(
+        spy, schedule, torch.zeros(20_000, 3, 1, 1), torch.zeros(20_000, 24), torch.Generator().manual_seed(0)
+    )
+    counts = torch.bincount(seen[0], minlength=11)
+    assert counts[0] == 0 and len(counts) == 11
+    assert (counts[1:] - 2000).abs().max() < 5 * 2000**0.5
+
+
+def test_conditions_are_dropped_whole_at_the_asked_rate():
+    condition = torch.ones(10_000, 24)
+    dropped = drop_condition(condition, 0.2, torch.Generator().manual_seed(1))
+    rows = dropped.sum(1)
+    assert set(rows.tolist()) == {0.0, 24.0}
+    assert abs((rows == 0).float().mean() - 0.2) < 0.02
+    assert drop_condition(condition, 0.0, torch.Generator()) is condition
+
+
+def test_an_unknown_target_is_refused():
+    x_0, eps, _ = batch()
+    t = torch.ones(4, dtype=torch.int64)
+    with pytest.raises(ValueError, match="known: eps, x_0, v"):
+        target_for(NoiseSchedule("linear"), x_0, eps, t, "score")
+    with pytest.raises(ValueError, match="known: eps, x_0, v"):
+        predict_x_0_eps(NoiseSchedule("linear"), x_0, x_0, t, "score")

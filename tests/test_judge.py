@@ -1,0 +1,261 @@
+"""The judge: which files it reads, which it refuses, how it reads pictures, and whether it learns."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lab7 import files
+from lab7.augment import Augmentation, augment, shift, smooth, through_half_size
+from lab7.judge import (
+    Judge,
+    build_classifier,
+    default_judge,
+    examine,
+    features,
+    load_judge,
+    read_course_checkpoint,
+    save_judge,
+)
+from lab7.judge_training import EXAMINATION_SEED, convolve_by_matrix, fit, rendered, train_judge
+from lab7.metrics import exact_match, top_k
+from lab7.provenance import sha256
+
+
+@pytest.fixture(scope="module")
+def classifier() -> nn.Module:
+    return build_classifier().eval()
+
+
+def _save_course(path: Path, classifier: nn.Module, prefix: str = "", **changes) -> Path:
+    """A checkpoint of the course's form; a change of None drops that weight."""
+    state = {**classifier.state_dict(), **{key.replace("__", "."): value for key, value in changes.items()}}
+    torch.save({"model": {prefix + key: value for key, value in state.items() if value is not None}}, path)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_course_checkpoint_round_trip(tmp_path, classifier, prefix):
+    path = _save_course(tmp_path / "checkpoint.pth", classifier, prefix)
+    judge = load_judge(path)
+    assert judge.is_course and judge.sha256 == sha256(path) and "course" in judge.name
+    pictures = torch.rand(3, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(judge.probabilities(pictures), classifier(pictures), atol=1e-6)
+
+
+def test_classifier_has_the_course_form(classifier):
+    state = classifier.state_dict()
+    assert state["fc.0.weight"].shape == (24, 512) and state["fc.0.bias"].shape == (24,)
+    assert len(state) == 122 and "fc.weight" not in state
+    pictures = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        seen = features(classifier, pictures)
+        assert seen.shape == (2, 512)
+        assert torch.equal(classifier.fc(seen), classifier(pictures))
+
+
+def test_half_precision_and_old_checkpoints_are_read(tmp_path, classifier):
+    path = tmp_path / "checkpoint.pth"
+    state = {k: v.half() for k, v in classifier.state_dict().items() if not k.endswith("num_batches_tracked")}
+    torch.save({"model": state, "epoch": 3}, path)
+    read = read_course_checkpoint(path)
+    assert read.keys() == classifier.state_dict().keys()
+    assert read["conv1.weight"].dtype == torch.float32
+
+
+class _RunsCode:
+    """Unpickled by a careless reader, this makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def _refusal(path: Path) -> str:
+    with pytest.raises(files.UserError) as caught:
+        load_judge(path)
+    message = str(caught.value)
+    assert path.name in message and "\n" not in message and len(message) < 250
+    return message
+
+
+def test_unfit_checkpoints_are_refused_in_one_line(tmp_path, classifier):
+    path = tmp_path / "checkpoint.pth"
+    assert "no such file" in _refusal(path)
+    assert "'fc.0.bias'" in _refusal(_save_course(path, classifier, fc__0__bias=None))
+    wrong = torch.zeros(10, 512)
+    assert "(24, 512), but has (10, 512)" in _refusal(_save_course(path, classifier, fc__0__weight=wrong))
+    assert "but has str" in _refusal(_save_course(path, classifier, fc__0__weight="text"))
+    assert "layer1.2.bn1.bias" in _refusal(
+        _save_course(path, classifier, layer1__2__bn1__bias=torch.zeros(64))
+    )
+    for other in (classifier.state_dict(), [1, 2], {"model": 3}, {"model": {1: 2}}):
+        torch.save(other, path)
+        assert 'no entry "model"' in _refusal(path)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path):
+    trap = tmp_path / "trap"
+    for zipped in (True, False):
+        path = tmp_path / "checkpoint.pth"
+        torch.save({"model": _RunsCode(trap)}, path, _use_new_zipfile_serialization=zipped)
+        assert "would run code" in _refusal(path)
+        assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"PK\x03\x04 cut off", b"\x80\x02\x00rubbish", b"<html>" * 99]
+)
+def test_damaged_files_are_refused(tmp_path, content):
+    for name in ("checkpoint.pth", "judge.safetensors"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert "damaged" in _refusal(path)
+
+
+def test_truncated_files_are_refused(tmp_path, classifier):
+    course = _save_course(tmp_path / "checkpoint.pth", classifier)
+    ours = tmp_path / "judge.safetensors"
+    save_judge(ours, classifier)
+    for path in (course, ours):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        assert "damaged" in _refusal(path)
+    assert "lab7 judge --train" in _refusal(tmp_path / "absent.safetensors")
+
+
+def test_saved_judge_is_half_precision_and_reads_alike(tmp_path, classifier):
+    path = tmp_path / "judge.safetensors"
+    save_judge(path, classifier)
+    assert path.stat().st_size < 23e6 and [p.name for p in tmp_path.iterdir()] == [path.name]
+    judge = load_judge(path)
+    assert not judge.is_course and next(judge.model.parameters()).dtype == torch.float32
+    pictures = torch.rand(4, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(judge.probabilities(pictures), classifier(pictures), atol=5e-3)
+
+
+def test_default_judge_prefers_the_course_file(tmp_path, monkeypatch, classifier):
+    monkeypatch.setenv("LAB7_DATA", str(tmp_path))
+    shipped = default_judge()
+    assert not shipped.is_course and shipped.sha256 == sha256(
+        files.shipped_dir() / "weights" / "judge.safetensors"
+    )
+    path = _save_course(tmp_path / "checkpoint.pth", classifier)
+    assert default_judge().is_course and default_judge().sha256 == sha256(path)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(files.UserError):  # never in silence the other judge
+        default_judge()
+
+
+def test_probabilities_of_any_size_and_batch(classifier):
+    judge = Judge(classifier, "test", "", False)
+    pictures = torch.rand(5, 3, 64, 64, dtype=torch.float64) * 2 - 1
+    whole = judge.probabilities(pictures)
+    assert whole.shape == (5, 24) and whole.dtype == torch.float32 and not whole.requires_grad
+    assert ((whole >= 0) & (whole <= 1)).all()
+    assert torch.allclose(judge.probabilities(pictures, batch_size=2), whole, atol=1e-6)
+    small = nn.functional.avg_pool2d(pictures, 2)
+    up = nn.functional.interpolate(small, size=(64, 64), mode="bilinear", align_corners=False)
+    assert torch.allclose(judge.probabilities(small), judge.probabilities(up), atol=1e-6)
+    assert judge.probabilities(torch.rand(2, 3, 240, 320)).shape == (2, 24)
+    assert judge.probabilities(pictures[:0]).shape == (0, 24)
+    for wrong in (
+        torch.zeros(3, 64, 64),
+        torch.zeros(1, 1, 64, 64),
+        torch.zeros(1, 3, 64, 64, dtype=torch.uint8),
+    ):
+        with pytest.raises(ValueError, match="float pictures"):
+            judge.probabilities(wrong)
+
+
+def test_augmentation_is_repeatable_and_can_be_switched_off():
+    pictures = torch.randint(
+        0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+    first, again, other = (augment(pictures, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.allclose(first, other)
+    assert first.shape == pictures.shape and torch.isfinite(first).all()
+    none = Augmentation(shift=0, through_half=0, soften=0, gain=0, brightness=0, tint=0, noise=0)
+    off = augment(pictures, torch.Generator(), none)
+    assert torch.allclose(off, pictures.float() / 127.5 - 1, atol=1e-6)
+
+
+def test_parts_of_the_augmentation():
+    ramp = torch.arange(64.0).expand(8, 3, 64, 64)
+    moved = shift(ramp, 4, torch.Generator().manual_seed(0))
+    steps = (moved - ramp)[:, 0, 0, 32]  # a ramp shows by how much each picture was moved
+    assert ((moved - ramp)[:, :, :, 8:-8] == steps[:, None, None, None]).all()
+    assert steps.abs().max() <= 4 and len(set(steps.tolist())) > 2
+    assert (
+        moved.min() == 0 and moved.max() == 63
+    )  # the border is repeated, nothing comes round from the other side
+    assert torch.allclose(smooth(ramp)[..., 4:-4], ramp[..., 4:-4])
+    assert torch.allclose(through_half_size(torch.ones(1, 3, 64, 64)), torch.ones(1, 3, 64, 64))
+    assert through_half_size(ramp).shape == ramp.shape
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (1, 2, 0)])
+def test_convolution_by_matrix_is_the_convolution(size, stride, padding):
+    convolution = nn.Conv2d(5, 7, size, stride, padding, bias=False).double()
+    x = torch.randn(2, 5, 4, 6, dtype=torch.float64, requires_grad=True)
+    expected, ours = convolution(x), convolve_by_matrix(convolution, x)
+    assert torch.allclose(ours, expected)
+    wanted = torch.autograd.grad(expected.square().sum(), [x, convolution.weight])
+    found = torch.autograd.grad(ours.square().sum(), [x, convolution.weight])
+    assert all(torch.allclose(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def test_training_lowers_the_loss_and_is_repeatable():
+    images, labels = rendered(seed=1, scenes=8)
+    state = torch.random.get_rng_state()
+    runs = [fit(images, labels, epochs=3, batch_size=8, seed=seed, progress=False) for seed in (0, 0, 1)]
+    assert torch.equal(torch.random.get_rng_state(), state)  # nobody else's random numbers change
+    (first, losses), (again, _), (other, _) = runs
+    assert len(losses) == 3 and losses[-1] < 0.75 * losses[0]
+    weights = [model.state_dict()["layer4.1.conv2.weight"] for model in (first, again, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert not first.training and all("forward" not in vars(module) for module in first.modules())
+
+
+def test_train_judge_writes_weights_and_their_record(tmp_path):
+    out = tmp_path / "weights" / "judge.safetensors"
+    record = train_judge(
+        out, scenes=4, epochs=1, examination_scenes=2, batch_size=4, processes=1, progress=False
+    )
+    assert json.loads(out.with_suffix(".json").read_text()) == record
+    assert sorted(p.name for p in out.parent.iterdir()) == ["judge.json", "judge.safetensors"]
+    assert record["sha256"] == sha256(out) == load_judge(out).sha256
+    assert record["examination"]["pictures"] == 6 and record["examination"]["clean"]["top_k"]["total"] == 12
+    assert [row["objects"] for row in record["examination"]["clean"]["per_count"]] == [1, 2, 3]
+
+
+def test_shipped_judge_reads_unseen_renders(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAB7_DATA", str(tmp_path))  # no course file there: ours speaks
+    judge = default_judge()
+    images, labels = rendered(EXAMINATION_SEED + 77, scenes=60)
+    clean = images.float() / 127.5 - 1
+    result = examine(judge, images, labels)
+    outputs = judge.probabilities(clean)
+    assert result["clean"]["top_k"] == top_k(outputs, labels).to_dict()
+    assert result["clean"]["exact"] == exact_match(outputs, labels).to_dict()
+    assert result["clean"]["top_k"]["accuracy"] >= 0.985
+    assert result["through_32x32"]["top_k"]["accuracy"] >= 0.95
+
+
+def test_shipped_judge_has_an_honest_record():
+    weights = files.shipped_dir() / "weights" / "judge.safetensors"
+    record = json.loads(weights.with_suffix(".json").read_text())
+    assert record["sha256"] == sha256(weights)
+    score = record["examination"]["clean"]["top_k"]
+    assert (
+        record["examination"]["pictures"] >= 6000
+        and score["accuracy"] == score["hits"] / score["total"] >= 0.985
+    )

@@ -1,0 +1,144 @@
+"""The samplers against diffusers' schedulers: same network, same noise, same pictures."""
+
+import pytest
+import torch
+
+from lab7.diffusion import TARGETS
+from lab7.samplers import SAMPLERS, ddim, ddpm, guided
+from lab7.schedule import NoiseSchedule
+
+KINDS = {"eps": "epsilon", "x_0": "sample", "v": "v_prediction"}
+
+
+def toy_model(x_t, t, condition):
+    """A smooth, bounded stand-in for a network that depends on all three inputs."""
+    mood = condition.sum(1)[:, None, None, None] * 0.1
+    return torch.tanh(x_t * 0.5 + mood) * (0.5 + 0.5 * t[:, None, None, None] / 1000)
+
+
+@pytest.fixture
+def start():
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(2, 3, 8, 8, generator=generator), torch.eye(24)[:2]
+
+
+def in_float64(scheduler, name):
+    """diffusers multiplies its table in float32; the comparison is of samplers, so both get the same table."""
+    scheduler.alphas_cumprod = NoiseSchedule(name).alpha_bar64[1:]
+    return scheduler
+
+
+def oracle_run(scheduler, x_T, condition, num_steps, seed, **step_options):  # noqa: N803
+    scheduler.set_timesteps(num_steps)
+    generator = torch.Generator().manual_seed(seed)
+    x_t = x_T
+    for t in scheduler.timesteps:
+        steps = torch.full((len(x_t),), int(t) + 1)
+        x_t = scheduler.step(
+            toy_model(x_t, steps, condition), t, x_t, generator=generator, **step_options
+        ).prev_sample
+    return x_t
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("num_steps", [1000, 100, 8])
+def test_ddpm_agrees_with_diffusers(start, name, num_steps, kind):
+    from diffusers import DDPMScheduler
+
+    x_T, condition = start  # noqa: N806
+    oracle = DDPMScheduler(
+        1000,
+        beta_schedule={"linear": "linear", "cosine": "squaredcos_cap_v2"}[name],
+        clip_sample=False,
+        prediction_type=KINDS[kind],
+        timestep_spacing="trailing",
+    )
+    expected = oracle_run(in_float64(oracle, name), x_T, condition, num_steps, seed=5)
+    generator = torch.Generator().manual_seed(5)
+    got = ddpm(toy_model, NoiseSchedule(name), x_T, condition, num_steps, generator=generator, target=kind)
+    assert relative_error(got, expected) < 1e-5
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("num_steps", [100, 8])
+def test_ddim_agrees_with_diffusers(start, name, eta, num_steps, kind):
+    from diffusers import DDIMScheduler
+
+    x_T, condition = start  # noqa: N806
+    oracle = DDIMScheduler(
+        1000,
+        beta_schedule={"linear": "linear", "cosine": "squaredcos_cap_v2"}[name],
+        clip_sample=False,
+        prediction_type=KINDS[kind],
+        timestep_spacing="trailing",
+    )
+    expected = oracle_run(in_float64(oracle, name), x_T, condition, num_steps, seed=5, eta=eta)
+    generator = torch.Generator().manual_seed(5)
+    got = ddim(
+        toy_model, NoiseSchedule(name), x_T, condition, num_steps, generator=generator, target=kind, eta=eta
+    )
+    assert relative_error(got, expected) < 1e-5
+
+
+def relative_error(got, expected):
+    return ((got - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.values())
+def test_a_network_that_knows_the_picture_draws_it(sampler, start):
+    x_T, condition = start  # noqa: N806
+    picture = torch.full_like(x_T, 0.3)
+    got = sampler(
+        lambda x_t, t, c: picture, NoiseSchedule("cosine"), x_T, condition, 20,
+        generator=torch.Generator().manual_seed(0), target="x_0",
+    )  # fmt: skip
+    torch.testing.assert_close(got, picture)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.values())
+def test_the_callback_sees_every_step_in_order(sampler, start):
+    x_T, condition = start  # noqa: N806
+    seen = []
+    schedule = NoiseSchedule("linear")
+    got = sampler(
+        toy_model, schedule, x_T, condition, 10, generator=torch.Generator().manual_seed(0),
+        callback=lambda step, t, x_t, x_0: seen.append((step, t, x_t, x_0)),
+    )  # fmt: skip
+    assert [(step, t) for step, t, _, _ in seen] == list(enumerate(range(1000, 0, -100)))
+    assert torch.equal(seen[0][2], x_T)
+    torch.testing.assert_close(seen[-1][3], got)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.values())
+def test_the_same_generator_draws_the_same(sampler, start):
+    x_T, condition = start  # noqa: N806
+
+    def draw(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return sampler(toy_model, NoiseSchedule("linear"), x_T, condition, 10, generator=generator)
+
+    assert torch.equal(draw(1), draw(1))
+    assert torch.equal(draw(1), draw(2)) == (sampler is ddim)
+
+
+def test_guidance_is_linear_in_its_scale_and_one_is_plain(start):
+    x_t, condition = start
+    t = torch.full((2,), 400)
+    plain, none = toy_model(x_t, t, condition), toy_model(x_t, t, torch.zeros_like(condition))
+    torch.testing.assert_close(guided(toy_model, x_t, t, condition, 1.0), plain)
+    torch.testing.assert_close(guided(toy_model, x_t, t, condition, 0.0), none)
+    torch.testing.assert_close(guided(toy_model, x_t, t, condition, 3.0), none + 3 * (plain - none))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.values())
+def test_transform_is_applied_to_every_prediction(sampler, start):
+    x_T, condition = start  # noqa: N806
+    seen = []
+    sampler(
+        toy_model, NoiseSchedule("linear"), x_T, condition, 10, generator=torch.Generator().manual_seed(0),
+        transform_x_0=lambda x: x.clamp(-0.1, 0.1), callback=lambda step, t, x_t, x_0: seen.append(x_0),
+    )  # fmt: skip
+    assert max(x.abs().max() for x in seen) <= 0.1
