@@ -1,0 +1,132 @@
+"""Binding the report: figures, tables and the facts of the runs into one PDF, by typst and without a network.
+
+The template is report.typ beside this file; it holds the words. Every number comes from here, and from a file.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+import typst
+
+from lab7 import config, experiments
+from lab7.data import describe
+from lab7.drawing import build_model
+from lab7.files import Failure, atomic_path, read_json, shipped_dir, short
+from lab7.provenance import best_device, provenance, sha256
+from lab7.workspace import Workspace
+
+TEMPLATE = Path(__file__).with_name("report.typ")
+
+FIGURES = {  # what the template shows -> the notebook that makes it
+    "fig01_unet": "02_unet",
+    "fig02_initial_conv": "02_unet",
+    "fig03_down_sample": "02_unet",
+    "fig04_hidden": "02_unet",
+    "fig05_up_sample": "02_unet",
+    "fig06_output": "02_unet",
+    "fig07_embedding": "02_unet",
+    "fig08_schedules": "03_schedule",
+    "fig09_training_step": "03_schedule",
+    "fig10_test_samples": "05_sampling",
+    "fig11_new_test_samples": "05_sampling",
+    "fig12_clamping": "05_sampling",
+    "fig13_display": "05_sampling",
+    "fig14_initialisation": "02_unet",
+    "table2_epochs_up_down": "04_training",
+    "table3_epochs_up": "04_training",
+}
+TABLES = {"table1_accuracy": "06_ablation", "table4_clamping": "05_sampling"}
+
+
+def gather(ws: Workspace, command: str) -> dict[str, Any]:
+    """The facts that the report states, as plain values for JSON. Raises Failure for a table that is missing or
+    an arm that has not been scored."""
+    arms = [_arm(ws, arm) for arm in experiments.ARMS.values()]
+    return {
+        "command": command,
+        "preset": dataclasses.asdict(ws.preset),
+        "arms": arms,
+        "main": next(arm for arm in arms if arm["name"] == "report_up_down"),
+        "tables": {name: _rows(_existing(ws, f"{name}.csv", made_by)) for name, made_by in TABLES.items()},
+        "data": describe(ws.data),
+        "examination": _examination(ws, arms[0]["judge"]["sha256"]),
+        "provenance": provenance(best_device()),
+    }
+
+
+def _arm(ws: Workspace, arm: experiments.Arm) -> dict[str, Any]:
+    """What the report printed of an arm, and its result.json."""
+    path = ws.runs / arm.name / "result.json"
+    if not path.exists():
+        raise Failure(f"{short(path)}: no such file; 04_training should have made the run '{arm.name}'")
+    result = read_json(path, "a run's result")
+    if "accuracy" not in result:
+        raise Failure(f"{short(path)}: was never scored by the judge; delete the run and report again")
+    with torch.device("meta"):
+        model = build_model(config.from_dict(result["settings"], short(path)))
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return {"title": arm.title, "reported": arm.reported, "parameters": parameters} | result
+
+
+def _examination(ws: Workspace, judge_sha256: str) -> dict[str, Any] | None:
+    """How that judge did on renders that it never saw; None for a judge that comes without a record."""
+    for folder in (ws.data / "weights", shipped_dir() / "weights"):
+        for path in sorted(folder.glob("*.json")):
+            record = read_json(path, "a judge's record")
+            if record.get("sha256") == judge_sha256:
+                return record["examination"]
+    return None
+
+
+def _rows(path: Path) -> list[list[str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def _existing(ws: Workspace, name: str, made_by: str) -> Path:
+    path = ws.figures / name
+    if not path.exists():
+        raise Failure(f"{short(path)}: no such file; notebooks/{made_by}.ipynb should have made it")
+    return path
+
+
+def fingerprint(ws: Workspace, facts: dict[str, Any]) -> str:
+    """A digest of all that goes into the PDF. Raises Failure for a missing figure."""
+    figures = [sha256(_existing(ws, f"{name}.svg", made_by)) for name, made_by in FIGURES.items()]
+    parts = [json.dumps(facts), *figures, sha256(TEMPLATE), sha256(__file__)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def bind(ws: Workspace, facts: dict[str, Any], pdf: Path) -> int:
+    """Write the PDF, atomically, and return its number of pages. Raises Failure for a missing or bad figure."""
+    pdf.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=pdf.parent, prefix=".binding_") as name:
+        folder = Path(name)  # typst reads nothing outside of it
+        for figure, made_by in FIGURES.items():
+            shutil.copy(_existing(ws, f"{figure}.svg", made_by), folder)
+        shutil.copy(TEMPLATE, folder)
+        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        # Only fonts that come with typst and matplotlib, so that the report looks the same everywhere.
+        fonts = [str(Path(matplotlib.get_data_path()) / "fonts" / "ttf")]
+        compiler = typst.Compiler(
+            str(folder / TEMPLATE.name), root=str(folder), font_paths=fonts, ignore_system_fonts=True
+        )
+        try:
+            content = compiler.compile(format="pdf")
+            pages = json.loads(compiler.query("<pages>", field="value", one=True))
+        except typst.TypstError as error:
+            told = " ".join([error.message, *error.hints])
+            raise Failure(f"{short(pdf)}: could not be bound: {told}") from None
+    with atomic_path(pdf) as temporary:
+        temporary.write_bytes(content)
+    return pages

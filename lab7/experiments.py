@@ -1,0 +1,191 @@
+"""The arms of the ablation, how a run is scored, and the results of many runs side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lab7.conditions import conditions_tensor, load_list
+from lab7.drawing import Drawer, load_drawer
+from lab7.files import UserError, read_json, runs_dir, shipped_dir, short, write_json
+from lab7.judge import Judge
+from lab7.metrics import exact_match, per_count, top_k
+from lab7.pictures import read_png, to_float, to_uint8
+
+LISTS = ("test", "new_test")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of the ablation: its name, its settings beside the preset's, and what the report says of it."""
+
+    name: str
+    title: str
+    settings: tuple[str, ...]
+    reported: dict[str, float]  # accuracy by list, as the report prints it
+
+
+ARMS: dict[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        Arm(
+            "report_up",
+            "condition in up-sampling only",
+            ("condition_at=up",),
+            {"test": 0.6308, "new_test": 0.6777},
+        ),
+        Arm("report_up_down", "condition in up- and down-sampling", (), {"test": 0.6528, "new_test": 0.7262}),
+    )
+}
+
+
+def as_stored(images: Tensor) -> Tensor:
+    """Pictures as a PNG file holds them: clamped to [-1, 1] and rounded to 256 levels, float (N, 3, H, W)."""
+    return to_float(to_uint8(images))
+
+
+def score(
+    drawer: Drawer,
+    judge: Judge,
+    conditions: Sequence[Sequence[str]],
+    *,
+    samples: int,
+    progress: bool = False,
+    **drawing: Any,
+) -> dict[str, Any]:
+    """Draw every condition `samples` times and have the judge count; `drawing` goes to Drawer.draw.
+
+    "top_k" and "exact" pool all samples, "single" is the report's way: the first sample of each condition alone.
+    Each is hits, total, accuracy and its 95% Wilson interval.
+    """
+    images = as_stored(drawer.draw(conditions, samples=samples, progress=progress, **drawing))
+    labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0)  # (N * K, 24)
+    outputs = judge.probabilities(images)
+    return {
+        "top_k": top_k(outputs, labels).to_dict(),
+        "exact": exact_match(outputs, labels).to_dict(),
+        "single": top_k(outputs[::samples], labels[::samples]).to_dict(),
+        "per_count": per_count(outputs, labels).to_dict("records"),
+        "samples": samples,
+    }
+
+
+def score_run(
+    folder: Path,
+    judge: Judge,
+    *,
+    data: Path | None = None,
+    lists: Sequence[str] = LISTS,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
+    **drawing: Any,
+) -> dict[str, Any]:
+    """Score a run's weights on the lists, and add what came out to its result.json under "accuracy".
+
+    How it is drawn is the preset's `sampling` where `drawing` does not say otherwise.
+    """
+    drawer = load_drawer(folder, device)
+    plan = drawer.preset.sampling
+    choices = {
+        "sampler": plan.sampler,
+        "num_steps": min(plan.num_steps, drawer.schedule.num_steps),
+        "guidance_scale": plan.guidance_scale,
+        "samples": plan.samples,
+        "seed": plan.noise_seed,
+    } | drawing
+    result = read_json(folder / "result.json", "a run's result")
+    result["sampling"] = choices
+    result["judge"] = {"name": judge.name, "sha256": judge.sha256, "is_course": judge.is_course}
+    result["accuracy"] = {
+        name: score(drawer, judge, load_list(name, data), progress=progress, **choices) for name in lists
+    }
+    write_json(folder / "result.json", result)
+    return result
+
+
+def count_pictures(judge: Judge, folder: Path, conditions: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Score pictures NNN.png or NNN_K.png, of any size, where NNN is the condition's place in the list.
+
+    Raises UserError for a folder without such pictures, a condition without one, or a number beyond the list.
+    """
+    found = _numbered_pictures(folder)
+    numbers = sorted({number for number, _ in found})
+    if numbers[-1] >= len(conditions):
+        raise UserError(
+            f"{short(folder)}: has a picture {numbers[-1]:03d}, but only {len(conditions)} conditions are given"
+        )
+    if missing := [number for number in range(len(conditions)) if number not in numbers]:
+        raise UserError(
+            f"{short(folder)}: {len(missing)} of {len(conditions)} conditions have no picture, {missing[0]:03d}.png "
+            "first; draw them all, or give the conditions that were drawn"
+        )
+    images = torch.stack([read_png(path, 64) for _, path in found])
+    labels = conditions_tensor([conditions[number] for number, _ in found])
+    outputs = judge.probabilities(images)
+    return {
+        "pictures": len(found),
+        "conditions": len(conditions),
+        "top_k": top_k(outputs, labels).to_dict(),
+        "exact": exact_match(outputs, labels).to_dict(),
+        "per_count": per_count(outputs, labels).to_dict("records"),
+        "judge": {"name": judge.name, "sha256": judge.sha256, "is_course": judge.is_course},
+    }
+
+
+def _numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
+    if not folder.is_dir():
+        raise UserError(f"{short(folder)}: no such folder; 'lab7 sample --out DIR' makes one")
+    names = {path: re.fullmatch(r"(\d+)(?:_\d+)?\.png", path.name) for path in sorted(folder.iterdir())}
+    found = [(int(match[1]), path) for path, match in names.items() if match]
+    if not found:
+        raise UserError(f"{short(folder)}: holds no pictures named 000.png or 000_0.png")
+    return found
+
+
+def plateau_scores(judge: Judge, data: Path | None = None) -> Callable[[Drawer], dict[str, float]]:
+    """What the report's learning-rate plan listens to: one sample of each condition of both lists."""
+
+    def evaluate(drawer: Drawer) -> dict[str, float]:
+        return {
+            name: score(drawer, judge, load_list(name, data), samples=1)["top_k"]["accuracy"]
+            for name in LISTS
+        }
+
+    return evaluate
+
+
+def find_run(name: str) -> Path | None:
+    """A finished run of that name: one's own in runs/, else the recorded one in data/runs/."""
+    for place in (runs_dir(), shipped_dir() / "runs"):
+        if (place / name / "result.json").exists():
+            return place / name
+    return None
+
+
+def read_runs(places: Sequence[Path] | None = None) -> pd.DataFrame:
+    """The scored runs in the places (runs/ and data/runs/ by default), one row a run and list.
+
+    Columns: run, list, hits, total, accuracy, low, high, exact, single_hits, single_total, samples, preset, seed,
+    images_seen, seconds, device, commit, judge, folder.
+    """
+    rows = []
+    for place in places if places is not None else (runs_dir(), shipped_dir() / "runs"):
+        for path in sorted(place.glob("*/result.json")):
+            result = read_json(path, "a run's result")
+            for name, found in result.get("accuracy", {}).items():
+                rows.append(
+                    {"run": result["name"], "list": name}
+                    | found["top_k"]
+                    | {"exact": found["exact"]["accuracy"], "samples": found["samples"]}
+                    | {f"single_{key}": found["single"][key] for key in ("hits", "total")}
+                    | {key: result[key] for key in ("preset", "seed", "images_seen", "seconds", "device", "commit")}
+                    | {"judge": result["judge"]["name"], "folder": path.parent}
+                )
+    return pd.DataFrame(rows)

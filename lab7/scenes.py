@@ -1,0 +1,100 @@
+"""Scenes: which objects there are, where they stand and how they are turned; and how i-CLEVR arranges them.
+
+The floor is the plane z = 0; one unit is 5/3 of an object's radius or half-side. The first object stands at the
+origin. Later ones are placed by CLEVR's rules (Johnson et al. 2017, section 3 and its generator's defaults).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lab7.vocabulary import CLASSES, SHAPES
+
+EXTENT = 3.0  # later objects are uniform over [-EXTENT, EXTENT]^2
+MIN_DISTANCE = 2.4  # between any two centres
+MARGIN = 0.4  # between any two centres, along the left-right axis and along the front-behind axis
+CAMERA_AZIMUTH = math.radians(-41.34)  # where the camera stands, seen from the origin; fitted
+_RIGHT = (-math.sin(CAMERA_AZIMUTH), math.cos(CAMERA_AZIMUTH))
+_FRONT = (math.cos(CAMERA_AZIMUTH), math.sin(CAMERA_AZIMUTH))
+_TRIES = 50  # for one object, before the scene is begun anew
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    label: int  # class index 0..23
+    x: float  # centre on the floor
+    y: float
+    yaw: float  # turn about the vertical, radians
+
+    @property
+    def name(self) -> str:
+        return CLASSES[self.label]
+
+    @property
+    def shape(self) -> str:
+        return SHAPES[self.label // 8]
+
+
+@dataclass(frozen=True)
+class Scene:
+    objects: tuple[SceneObject, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """The objects' names, in the order in which they were placed."""
+        return [thing.name for thing in self.objects]
+
+    def first(self, count: int) -> Scene:
+        """The scene with its first `count` objects only, as i-CLEVR's picture number `count` - 1 shows it."""
+        return Scene(self.objects[:count])
+
+
+def sample_scene(
+    rng: np.random.Generator, num_objects: int = 3, labels: Sequence[int] | None = None
+) -> Scene:
+    """A random scene of `num_objects` different classes, or of the classes given, in that order.
+
+    Raises ValueError for a repeated class, or more objects than fit the rules (up to 5 always do).
+    """
+    if labels is None:
+        labels = rng.choice(len(CLASSES), size=num_objects, replace=False).tolist()
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"no label twice in a scene, but got {list(labels)}")
+    if len(labels) > 5:
+        raise ValueError(f"a scene holds at most 5 objects, not {len(labels)}")
+    while True:
+        places = _place(rng, len(labels))
+        if places is not None:
+            yaws = rng.uniform(0, 2 * math.pi, len(labels))
+            things = zip(labels, places, yaws.tolist(), strict=True)
+            return Scene(tuple(SceneObject(int(label), x, y, yaw) for label, (x, y), yaw in things))
+
+
+def scene_at(seed: int, index: int) -> Scene:
+    """Scene number `index` of a data set: three objects, from a random stream of its own."""
+    return sample_scene(np.random.default_rng([seed, index]))
+
+
+def _place(rng: np.random.Generator, count: int) -> list[tuple[float, float]] | None:
+    """Centres of `count` objects, the first at the origin; None where the next one found no room."""
+    places = [(0.0, 0.0)]
+    while len(places) < count:
+        for _ in range(_TRIES):
+            x, y = rng.uniform(-EXTENT, EXTENT, 2).tolist()
+            if all(has_room(x - a, y - b) for a, b in places):
+                places.append((x, y))
+                break
+        else:
+            return None
+    return places[:count]
+
+
+def has_room(dx: float, dy: float) -> bool:
+    """Whether two centres that differ by (dx, dy) keep CLEVR's distance and margins."""
+    right = dx * _RIGHT[0] + dy * _RIGHT[1]
+    front = dx * _FRONT[0] + dy * _FRONT[1]
+    return math.hypot(dx, dy) >= MIN_DISTANCE and abs(right) >= MARGIN and abs(front) >= MARGIN

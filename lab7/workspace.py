@@ -1,0 +1,121 @@
+"""Where a preset works, and how what it needs comes to be: pictures, judge and runs, found or made.
+
+`quick` reads the shipped judge and the recorded runs. Every other preset makes its own from scratch, once, and
+goes on where it was stopped. `smoke` keeps all of it under build/smoke, away from the real data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from lab7 import experiments
+from lab7.config import Preset, get_preset, override
+from lab7.files import UserError, atomic_path, build_dir, data_dir, figures_dir, runs_dir, shipped_dir, write_text
+from lab7.judge import Judge, default_judge, load_judge
+from lab7.provenance import best_device
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A preset and its folders. Made by `open_workspace`."""
+
+    preset: Preset
+    data: Path
+    runs: Path
+    figures: Path
+
+    def make_pictures(self, progress: bool = False) -> Path:
+        """The folder of pictures in the course's layout, rendered first where there is none."""
+        from lab7.standin import write_standin
+
+        if not (self.data / "train.json").exists():
+            write_standin(
+                self.data, self.preset.data.scenes, (64, 64), seed=self.preset.data.scene_seed, progress=progress
+            )
+        return self.data
+
+    def judge(self, progress: bool = False) -> Judge:
+        """The course's judge where its file is in data/; else the shipped one, or with `smoke` a toy of its own."""
+        if self.preset.name != "smoke" or (self.data / "checkpoint.pth").exists():
+            return default_judge()
+        from lab7.judge_training import train_judge
+
+        path = self.data / "weights" / "judge.safetensors"
+        if not path.exists():
+            plan = self.preset.judge
+            train_judge(
+                path,
+                scenes=plan.judge_scenes,
+                epochs=plan.passes,
+                examination_scenes=plan.exam_scenes,
+                progress=progress,
+            )
+        return load_judge(path)
+
+    def run(self, name: str, settings: Iterable[str] = (), progress: bool = False) -> Path:
+        """The folder of a finished, scored run: recorded (`quick`), found, or trained and scored now."""
+        if self.preset.name == "quick":
+            recorded = shipped_dir() / "runs" / name
+            if not (recorded / "result.json").exists():
+                raise UserError(f"{recorded}: no recorded run; train one with 'lab7 train --preset laptop --name {name}'")
+            return recorded
+        from lab7.training import train
+
+        self.make_pictures(progress)
+        folder = self.runs / name
+        judge = self.judge(progress)
+        evaluate = experiments.plateau_scores(judge, self.data)
+        train(
+            override(self.preset, settings),
+            name,
+            resume=folder.exists(),
+            evaluate=evaluate,
+            progress=progress,
+            data=self.data,
+            runs=self.runs,
+        )
+        result = folder / "result.json"
+        if '"accuracy"' not in result.read_text(encoding="utf-8"):
+            experiments.score_run(folder, judge, data=self.data, device=best_device(), progress=progress)
+        return folder
+
+    def save_figure(self, figure: Figure, name: str) -> None:
+        """Write figures/NAME.png and NAME.svg."""
+        for suffix in ("png", "svg"):
+            with atomic_path(self.figures / f"{name}.{suffix}") as temporary:
+                figure.savefig(temporary, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
+
+    def save_table(self, table: pd.DataFrame, name: str) -> None:
+        """Write figures/NAME.csv and NAME.md."""
+        write_text(self.figures / f"{name}.csv", table.to_csv(index=False, float_format="%.4f"))
+        write_text(self.figures / f"{name}.md", _markdown(table))
+
+
+def open_workspace(preset: str = "quick", settings: Iterable[str] = (), seed: int = 0) -> Workspace:
+    """The workspace of a preset; `seed` is the training's. Raises UserError for an unknown preset or setting."""
+    chosen = override(get_preset(preset), [f"train.seed={seed}", *settings])
+    if preset == "quick":
+        return Workspace(chosen, data_dir(), shipped_dir() / "runs", figures_dir())
+    base = build_dir() / preset
+    if preset == "smoke":
+        return Workspace(chosen, base / "data", base / "runs", base / "figures")
+    return Workspace(chosen, data_dir(), runs_dir() / preset, base / "figures")
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown; numbers that are not whole to four digits."""
+
+    def text(value: object) -> str:
+        return f"{value:.4f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+    rows = [list(map(str, table.columns)), ["---"] * len(table.columns)]
+    rows += [[text(value) for value in row] for row in table.itertuples(index=False)]
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)

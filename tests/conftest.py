@@ -1,0 +1,36 @@
+"""What many tests need: a small stand-in, and a folder such as the course hands out."""
+
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+from course_folder import make_folder
+
+from lab7.files import shipped_dir
+
+# No window opens. Set here rather than in MPLBACKEND, which the notebooks' kernels would inherit.
+matplotlib.use("Agg")
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def tiny_standin(tmp_path_factory) -> Path:
+    """Twelve scenes of the stand-in: 36 64x64 pictures with the shipped lists; to be read, not changed."""
+    from lab7.standin import write_standin
+
+    folder = tmp_path_factory.mktemp("standin")
+    write_standin(folder, scenes=12, processes=1, progress=False)
+    return folder
+
+
+@pytest.fixture(name="course_folder")
+def make_course_folder(tmp_path) -> Path:
+    """The course's layout made by hand: five 320x240 pictures, the lists, and a ResNet18 file of its form."""
+    from lab7.judge import build_classifier
+
+    folder = make_folder(tmp_path / "course", width=320, height=240)
+    for name in ("test.json", "new_test.json"):
+        (folder / name).write_bytes((shipped_dir() / name).read_bytes())
+    torch.save({"model": build_classifier().state_dict()}, folder / "checkpoint.pth")
+    return folder

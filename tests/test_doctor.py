@@ -1,0 +1,163 @@
+"""`lab7 doctor`: one line a finding, and exit code 1 where the lab cannot run."""
+
+import json
+import sys
+import tomllib
+from importlib import metadata
+
+import pytest
+import torch
+
+from lab7 import doctor, judge
+from lab7.config import PRESETS
+from lab7.drawing import build_model, save_weights
+from lab7.files import ROOT
+from lab7.normalise import Normaliser
+
+REQUIRES = ["torch>=2.11", 'papermill>=2.6; extra == "lab"', 'pytest>=8.4; extra == "dev"']
+VERSIONS = {"torch": "2.15.0+cu132", "papermill": "2.10.1", "lab7": "0.1.0"}
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """The versions that are found installed, to be changed by a test; lab7 asks for REQUIRES."""
+    found = dict(VERSIONS)
+
+    def version(package):
+        if package not in found:
+            raise metadata.PackageNotFoundError(package)
+        return found[package]
+
+    monkeypatch.setattr(doctor.metadata, "requires", lambda package: version(package) and REQUIRES)
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    return found
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch, course_folder, installed):
+    """A lab that can run, on the course's own files and two small recorded runs; the folder that it ships."""
+    shipped, preset = tmp_path / "shipped", PRESETS["smoke"]
+    side = preset.data.image_size
+    as_it_is = Normaliser(torch.zeros(3, side, side), torch.tensor(1.0))
+    for name in doctor.RECORDED:
+        save_weights(shipped / "runs" / name / "weights.safetensors", build_model(preset), as_it_is, preset)
+    monkeypatch.setenv("LAB7_DATA", str(course_folder))
+    monkeypatch.setenv("LAB7_RUNS", str(tmp_path / "runs"))
+    for module in (doctor, judge):
+        monkeypatch.setattr(module, "shipped_dir", lambda: shipped)
+    return shipped
+
+
+def found(name):
+    """The one check of that name."""
+    (check,) = [check for check in doctor.check() if check.name == name]
+    return check
+
+
+def test_a_lab_that_can_run(lab, capsys):
+    assert doctor.run() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == [
+        *(
+            "python",
+            "lab7",
+            "packages",
+            "notebooks",
+            "device",
+            "precision",
+            "disk",
+            "data",
+            "judge",
+            "weights",
+        )
+    ]
+    told = "\n".join(lines)
+    assert "torch 2.15.0+cu132" in told and "papermill 2.10.1" in told and "pytest" not in told
+    assert "the course's own pictures" in told and "5 pictures of 2 scenes" in told
+    assert "the course's judge (checkpoint.pth)" in told
+    assert "report_up_down (F = 8, 32x32), report_up" in told and "your own runs: none" in told
+
+
+def test_json(lab, capsys):
+    assert doctor.run(json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is True
+    assert {"name", "ok", "text", "remedy"} == set(told["checks"][0])
+    (lab / "runs" / "report_up" / "weights.safetensors").unlink()
+    assert doctor.run(json=True) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is False and [c["name"] for c in told["checks"] if c["ok"] is False] == ["weights"]
+
+
+def test_no_pictures_yet_is_a_warning(lab, course_folder):
+    (course_folder / "train.json").unlink()
+    assert found("data").ok is None and "`lab7 data`" in found("data").remedy
+    assert doctor.run() == 0
+
+
+def test_broken_data_is_a_failure_that_names_the_file(lab, course_folder):
+    (course_folder / "iclevr" / "CLEVR_train_000000_0.png").unlink()
+    assert found("data").ok is False and "CLEVR_train_000000_0.png" in found("data").text
+    assert doctor.run() == 1
+
+
+def test_the_stand_in_is_named(lab, tiny_standin, monkeypatch):
+    monkeypatch.setenv("LAB7_DATA", str(tiny_standin))
+    assert found("data").ok is True and "the stand-in" in found("data").text
+    assert "36 pictures of 12 scenes" in found("data").text
+
+
+def test_no_judge_is_a_failure(lab, course_folder, capsys):
+    (course_folder / "checkpoint.pth").unlink()
+    assert found("judge").ok is False and "judge.safetensors: no such file" in found("judge").text
+    assert doctor.run() == 1
+    assert any(line.startswith("FAIL  judge") for line in capsys.readouterr().out.splitlines())
+
+
+def test_damaged_weights_are_a_failure(lab):
+    (lab / "runs" / "report_up" / "weights.safetensors").write_bytes(b"half of them")
+    assert found("weights").ok is False and "git checkout" in found("weights").remedy
+
+
+def test_own_runs_are_named(lab, tmp_path):
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "weights.safetensors").touch()
+    assert found("weights").text.endswith("your own runs: mine")
+
+
+def test_packages_that_are_absent_or_too_old(lab, installed):
+    installed["torch"] = "2.9.1"
+    assert found("packages").ok is False and "torch 2.9.1 is older than 2.11" in found("packages").text
+    del installed["torch"]
+    assert "torch is absent" in found("packages").text and "pip install" in found("packages").remedy
+    assert doctor.run() == 1
+
+
+def test_without_the_notebooks_packages_the_rest_runs(lab, installed):
+    del installed["papermill"]
+    assert found("notebooks").ok is None and "papermill is absent" in found("notebooks").text
+    assert doctor.run() == 0
+
+
+def test_not_installed(lab, installed):
+    del installed["lab7"]
+    assert found("lab7").ok is None and "not installed" in found("lab7").text
+
+
+@pytest.mark.parametrize("version", [(3, 10, 14), (3, 14, 0)])
+def test_a_python_that_does_not_fit(lab, monkeypatch, version):
+    monkeypatch.setattr(sys, "version_info", version)
+    assert found("python").ok is False and "3.11, 3.12 or 3.13" in found("python").remedy
+
+
+@pytest.mark.parametrize(("free", "good"), [(5e9, True), (1e9, None), (1e8, False)])
+def test_free_disk(lab, monkeypatch, free, good):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("Usage", (), {"free": free}))
+    assert found("disk").ok is good
+
+
+def test_every_requirement_of_the_project_is_read():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for extra, wanted in ({"": project["dependencies"]} | project["optional-dependencies"]).items():
+        written = [f'{one}; extra == "{extra}"' if extra else one for one in wanted]
+        assert [f"{name}>={least}" for name, least in doctor._parse(written, extra)] == wanted
