@@ -91,7 +91,7 @@ _LAPTOP = Preset(
     what="everything from scratch on two CPU cores, in hours",
     data=DataConfig(image_size=32),
     model=ModelConfig(n_feature=48),
-    train=TrainConfig(epochs=40, warmup_steps=200),
+    train=TrainConfig(epochs=24, warmup_steps=200),
 )
 
 PRESETS: dict[str, Preset] = {

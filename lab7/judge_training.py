@@ -18,7 +18,8 @@ from lab7.augment import Augmentation, augment
 from lab7.files import UserError, write_json
 from lab7.judge import build_classifier, examine, features, load_judge, save_judge
 from lab7.provenance import choose_precision, provenance
-from lab7.standin import render_pictures
+from lab7.render import LOOK
+from lab7.standin import look_hash, render_pictures
 
 # The generator's scenes come from small seeds; these are far from them and from each other.
 TRAINING_SEED = 700_000
@@ -54,6 +55,7 @@ def train_judge(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "precision": precision,
+        "renderer": look_hash(LOOK),
     }
     started = time.perf_counter()
     images, labels = rendered(TRAINING_SEED + seed, scenes, processes)

@@ -85,7 +85,7 @@ def read_picture(path: Path | str, image_size: int | None = None) -> np.ndarray:
             if isinstance(error, Image.UnidentifiedImageError)
             else f"cannot be read ({error})"
         )
-        raise UserError(f"{short(path)}: {what}; is the copy whole? put the file in place again") from None
+        raise UserError(f"{short(path)}: {what}; copy it again, or delete it and run `lab7 data`") from None
     if image_size is not None and picture.size != (image_size, image_size):
         picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
     return np.asarray(picture)

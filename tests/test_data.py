@@ -33,6 +33,7 @@ from lab7.data import (
     unseen_combinations,
     unseen_triples,
 )
+from lab7.standin import render_pictures, write_standin
 from lab7.vocabulary import CLASSES, class_index
 
 
@@ -373,7 +374,6 @@ def test_unseen_combinations_are_whole_sets():
 
 
 def test_describe_counts(folder):
-    pytest.importorskip("lab7.standin")
     counts = describe(folder)
     assert (counts["pictures"], counts["scenes"], counts["by_objects"]) == (5, 2, {1: 2, 2: 2, 3: 1})
     assert (counts["pairs"], counts["triples"]) == (4, 1)
@@ -382,6 +382,17 @@ def test_describe_counts(folder):
     assert counts["test"] == {"conditions": 32, "objects": 72, "unseen": 31}
     assert counts["standin"] is False
     json.dumps(counts)
+
+
+def test_the_stand_in_is_read_as_the_courses_files(tmp_path):
+    write_standin(tmp_path, scenes=4, processes=1, progress=False)
+    loaded = load_pictures(tmp_path)
+    images, labels = render_pictures(seed=0, num_scenes=4, processes=1)
+    assert np.array_equal(loaded.images.permute(0, 2, 3, 1).numpy(), images)
+    assert np.array_equal(loaded.labels.numpy(), labels)
+    counts = describe(tmp_path)
+    assert counts["standin"] is True
+    assert (counts["pictures"], counts["scenes"], counts["by_objects"]) == (12, 4, {1: 4, 2: 4, 3: 4})
 
 
 # ---- PNG files ----

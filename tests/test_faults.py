@@ -75,7 +75,7 @@ def test_a_link_to_nowhere_is_a_missing_picture(folder):
 def test_a_file_that_is_no_picture(folder, content):
     (folder / "iclevr" / FIRST).write_bytes(content)
     message = told(load_pictures, folder)
-    assert FIRST in message and "put the file in place again" in message
+    assert FIRST in message and "copy it again, or delete it and run `lab7 data`" in message
     assert not (folder / "cache").exists()
 
 

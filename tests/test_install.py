@@ -216,26 +216,26 @@ def test_every_target_makes_the_environment_first(project, target):
 
 
 @pytest.mark.parametrize(
-    ("present", "used"),
-    [
-        ((), "data"),
-        (("train.json", "standin.json"), "data"),
-        (("train.json",), "build/test/data"),
-        (("train.json", "standin.json", "checkpoint.pth"), "build/test/data"),
-    ],
+    ("refuses", "checkpoint", "used"),
+    [(False, False, "data"), (True, False, "build/test/data"), (False, True, "build/test/data")],
 )
-def test_the_tests_read_the_stand_in_whatever_is_in_data(project, tmp_path, present, used):
+def test_the_tests_read_the_stand_in_whatever_is_in_data(project, tmp_path, refuses, checkpoint, used):
     folder, run = project
     run(".venv/.installed")
     (folder / "data").mkdir()
-    for name in present:
-        (folder / "data" / name).touch()
+    if checkpoint:
+        (folder / "data" / "checkpoint.pth").touch()
+    programs, calls, data = folder / ".venv" / "bin", tmp_path / "calls", tmp_path / "data"
     for name in ("ruff", "mypy"):
-        script(folder / ".venv" / "bin" / name, "#!/bin/sh\n")
-    script(folder / ".venv" / "bin" / "lab7", f'#!/bin/sh\necho "$LAB7_DATA" > "{tmp_path}/used"\n')
-    code, asked, _ = run("test")
+        script(programs / name, "#!/bin/sh\n")
+    refused = "data" if refuses else "none"
+    script(programs / "lab7", f'#!/bin/sh\necho "$@" >> "{calls}"\n[ "$3" != {refused} ]\n')
+    note = f'[ "$2" != pytest ] || echo "$LAB7_DATA" > "{data}"\n'
+    script(programs / "python", PRETENDED.format(log=tmp_path / "log") + note)
+    code, asked, _ = run("test", LAB7_DATA="elsewhere")
     assert code == 0 and asked == ["-m pytest --nbval --durations=10 tests notebooks"]
-    assert (tmp_path / "used").read_text() == f"{folder / used}\n"
+    assert data.read_text() == f"{folder / used}\n"
+    assert calls.read_text().splitlines()[-1] == f"data --out {used}"
 
 
 @pytest.mark.parametrize(
