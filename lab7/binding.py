@@ -1,6 +1,6 @@
-"""Binding the report: figures, tables and the facts of the runs into one PDF, by typst and without a network.
+"""Binding the report: figures, tables and the facts of the runs in one PDF, by typst and without a network.
 
-The template is report.typ beside this file; it holds the words. Every number comes from here, and from a file.
+The template is report.typ beside this file; it holds the words. Every number comes from here: from a file.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import typst
 from lab7 import config, experiments
 from lab7.data import describe
 from lab7.drawing import build_model
-from lab7.files import Failure, atomic_path, read_json, shipped_dir, short
-from lab7.provenance import best_device, provenance, sha256
+from lab7.files import Failure, atomic_path, read_json, sha256, shipped_dir, short
+from lab7.provenance import best_device, provenance
 from lab7.workspace import Workspace
 
 TEMPLATE = Path(__file__).with_name("report.typ")
@@ -49,8 +49,8 @@ TABLES = {"table1_accuracy": "06_ablation", "table4_clamping": "05_sampling"}
 
 
 def gather(ws: Workspace, command: str) -> dict[str, Any]:
-    """The facts that the report states, as plain values for JSON. Raises Failure for a table that is missing or
-    an arm that has not been scored."""
+    """The facts that the report states, as plain values for JSON. Raises Failure for a missing table and
+    for an arm that has not been scored."""
     arms = [_arm(ws, arm) for arm in experiments.ARMS.values()]
     return {
         "command": command,
@@ -108,7 +108,7 @@ def fingerprint(ws: Workspace, facts: dict[str, Any]) -> str:
 
 
 def bind(ws: Workspace, facts: dict[str, Any], pdf: Path) -> int:
-    """Write the PDF, atomically, and return its number of pages. Raises Failure for a missing or bad figure."""
+    """Write the PDF, atomically; return its number of pages. Raises Failure for a missing or bad figure."""
     pdf.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=pdf.parent, prefix=".binding_") as name:
         folder = Path(name)  # typst reads nothing outside of it
@@ -122,11 +122,11 @@ def bind(ws: Workspace, facts: dict[str, Any], pdf: Path) -> int:
             str(folder / TEMPLATE.name), root=str(folder), font_paths=fonts, ignore_system_fonts=True
         )
         try:
-            content = compiler.compile(format="pdf")
+            compiler.compile(output=str(folder / "report.pdf"))
             pages = json.loads(compiler.query("<pages>", field="value", one=True))
         except typst.TypstError as error:
             told = " ".join([error.message, *error.hints])
             raise Failure(f"{short(pdf)}: could not be bound: {told}") from None
-    with atomic_path(pdf) as temporary:
-        temporary.write_bytes(content)
+        with atomic_path(pdf) as temporary:
+            shutil.copy(folder / "report.pdf", temporary)
     return pages

@@ -26,14 +26,10 @@ def open_run(folder: Path, preset: Preset, resume: bool) -> dict[str, Any] | Non
     if not stored.exists():
         return None
     if not resume:
-        raise UserError(
-            f"{short(folder)}: holds a run already; go on with --resume, or choose another --name"
-        )
+        raise UserError(f"{short(folder)}: holds a run already; go on with --resume, or choose another --name")
     before = config.from_dict(read_json(stored, "a run's settings"), where=short(stored))
     if difference := first_difference(before, preset):
-        raise UserError(
-            f"{short(folder)}: was begun with {difference}; use the same settings or another --name"
-        )
+        raise UserError(f"{short(folder)}: was begun with {difference}; use the same settings or another --name")
     path = folder / "checkpoint.pt"
     if not path.exists():
         return None
@@ -61,6 +57,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 
 def append_metrics(folder: Path, line: dict[str, Any]) -> None:
+    """Add one line to metrics.jsonl."""
     with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -168,7 +168,11 @@ class Sample:
         save_grid(images, self.out / "grid.png", columns=self.samples if self.samples > 1 else 8)
         write_json(self.out / "conditions.json", conditions)
         found = {"out": str(self.out), "pictures": names, "conditions": conditions}
-        _tell(self.json, found, f"{short(self.out)}: {len(names)} pictures of {len(conditions)} conditions, grid.png")
+        _tell(
+            self.json,
+            found,
+            f"{short(self.out)}: {len(names)} pictures of {len(conditions)} conditions, grid.png",
+        )
         return 0
 
 
@@ -247,14 +251,19 @@ class Report:
     """Print one JSON document instead of lines."""
 
     def __call__(self) -> int:
-        from lab7 import report
+        try:
+            from lab7 import report
+        except ModuleNotFoundError as error:
+            raise Failure(
+                f"the report needs {error.name}; install the notebooks' packages: pip install '.[lab]'"
+            ) from None
 
         found = report.run(self.preset, self.settings)
         _tell(self.json, found, *found["lines"])
         return 0
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": Doctor,
     "data": Data,
     "train": Train,
@@ -303,7 +312,9 @@ def _join_repeated(arguments: list[str], flag: str) -> list[str]:
     """`--set a=1 --set b=2` as `--set a=1 b=2`, for either is natural and the parser keeps the last flag only."""
     if arguments.count(flag) < 2:
         return arguments
-    values, rest, inside = [], [], False
+    values: list[str] = []
+    rest: list[str] = []
+    inside = False
     for word in arguments:
         if word == flag or word.startswith("--"):
             inside = word == flag

@@ -34,9 +34,7 @@ def read_labels(folder: Path | None = None) -> dict[str, list[str]]:
     _check_objects(folder)
     labels = read_json(path, "the pictures' labels, {file name: [labels]}")
     if not isinstance(labels, dict):
-        raise UserError(
-            f"{short(path)}: must hold {{file name: [labels]}}, not {_json_type(labels)}; {MAKE_IT}"
-        )
+        raise UserError(f"{short(path)}: must hold {{file name: [labels]}}, not {_json_type(labels)}; {MAKE_IT}")
     if not labels:
         raise UserError(f"{short(path)}: names no pictures; {MAKE_IT}")
     where = short(path)
@@ -93,9 +91,7 @@ def unseen_triples(labels: Iterable[Sequence[str]], count: int = 32) -> list[lis
     return [list(triple) for triple in unseen[:count]]
 
 
-def unseen_combinations(
-    conditions: Iterable[Sequence[str]], training: Iterable[Sequence[str]]
-) -> list[list[str]]:
+def unseen_combinations(conditions: Iterable[Sequence[str]], training: Iterable[Sequence[str]]) -> list[list[str]]:
     """The conditions whose objects, taken as a whole set, are those of no training picture."""
     seen = {frozenset(names) for names in training}
     return [list(names) for names in conditions if frozenset(names) not in seen]

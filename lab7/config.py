@@ -13,16 +13,18 @@ from lab7.files import UserError
 
 @dataclass(frozen=True)
 class DataConfig:
+    """The pictures."""
+
     scenes: int = 6003  # scenes of the stand-in; three pictures each
     scene_seed: int = 0  # of the stand-in
     image_size: int = 64  # pixels; pictures are squashed to a square of this side
-    normalise: Literal["deviation", "plain"] = (
-        "deviation"  # minus the mean picture, over the deviation; or [-1, 1]
-    )
+    normalise: Literal["deviation", "plain"] = "deviation"  # minus the mean picture, over the deviation; or [-1, 1]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """The report's U-Net."""
+
     n_feature: int = 256  # channels F of the report's U-Net
     condition_at: Literal["up", "down", "up_down", "hidden", "none"] = "up_down"  # where label and time enter
     embeddings: Literal["separate", "shared"] = "separate"  # one pair a place, or one a width
@@ -31,6 +33,8 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DiffusionConfig:
+    """The forward process and what the network is asked for."""
+
     schedule: Literal["linear", "linear_eq3", "linear_listing", "cosine"] = "linear"
     num_steps: int = 1000  # T
     target: Literal["eps", "x_0", "v"] = "eps"  # what the network predicts
@@ -39,6 +43,8 @@ class DiffusionConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
+    """The training loop."""
+
     seed: int = 0  # of weights, order of pictures, steps and noise
     epochs: int = 500  # passes over the pictures
     max_steps: int = 0  # stop after so many steps if that is sooner; 0: never
@@ -46,9 +52,7 @@ class TrainConfig:
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 1e-3  # the highest
     weight_decay: float = 0.0  # AdamW only
-    plan: Literal["constant", "linear", "cosine", "report"] = (
-        "linear"  # report: linear by epoch times plateau
-    )
+    plan: Literal["constant", "linear", "cosine", "report"] = "linear"  # report: linear by epoch times plateau
     warmup_steps: int = 0  # steps of linear rise before the plan
     clip_norm: float = 1.0  # largest norm of the gradient; 0: no clipping
     ema_decay: float = 0.999  # of the average of the weights that is sampled from; 0: none
@@ -60,6 +64,8 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
+    """How pictures are drawn and scored."""
+
     sampler: Literal["ddpm", "ddim"] = "ddim"
     num_steps: int = 50  # network evaluations (twice as many with guidance)
     guidance_scale: float = 2.0  # 1: the plain conditional model
@@ -69,6 +75,8 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class JudgeConfig:
+    """The training of our own judge."""
+
     judge_scenes: int = 6000  # scenes that the judge is trained on, apart from those of the generator
     passes: int = 8  # over their pictures
     exam_scenes: int = 2000  # unseen scenes on which the judge is examined
@@ -76,6 +84,8 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class Preset:
+    """All choices of a run."""
+
     name: str
     what: str  # one line for a reader
     data: DataConfig = field(default_factory=DataConfig)
@@ -169,9 +179,7 @@ def from_dict(values: dict[str, Any], where: str = "config") -> Preset:
         given = values.get(section, {})
         unknown = set(given) - {f.name for f in dataclasses.fields(kind)}
         if unknown:
-            raise UserError(
-                f"{where}: unknown setting '{section}.{min(unknown)}'; was it made by a newer lab7?"
-            )
+            raise UserError(f"{where}: unknown setting '{section}.{min(unknown)}'; was it made by a newer lab7?")
         sections[section] = kind(**given)
     return Preset(name=values["name"], what=values["what"], **sections)
 
@@ -211,9 +219,7 @@ def _parse(kind: Any, text: str, path: str) -> Any:
     try:
         value = kind(text)
     except ValueError:
-        raise UserError(
-            f"{path} must be {'a whole number' if kind is int else 'a number'}, not '{text}'"
-        ) from None
+        raise UserError(f"{path} must be {'a whole number' if kind is int else 'a number'}, not '{text}'") from None
     if value < 0:
         raise UserError(f"{path} must not be negative, but is {text}")
     return value

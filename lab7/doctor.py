@@ -121,9 +121,7 @@ def _disk() -> Check:
     if free >= LITTLE_DISK:
         return Check("disk", True, f"{free:.1f} GB free")
     good = None if free >= NO_DISK else False
-    return Check(
-        "disk", good, f"{free:.1f} GB free in {ROOT}", f"free some: the lab needs {LITTLE_DISK:.0f} GB"
-    )
+    return Check("disk", good, f"{free:.1f} GB free in {ROOT}", f"free some: the lab needs {LITTLE_DISK:.0f} GB")
 
 
 def _data() -> Check:
@@ -138,9 +136,7 @@ def _data() -> Check:
     except (UserError, ImportError, OSError) as error:
         return Check("data", False, _first_line(error))
     kind = "the stand-in" if found["standin"] else "the course's own pictures"
-    return Check(
-        "data", True, f"{kind} in {short(folder)}: {found['pictures']} pictures of {found['scenes']} scenes"
-    )
+    return Check("data", True, f"{kind} in {short(folder)}: {found['pictures']} pictures of {found['scenes']} scenes")
 
 
 def _judge() -> Check:

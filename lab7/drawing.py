@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -76,9 +77,7 @@ class Drawer:
         """Model space (B, 3, S, S) -> pictures (B, 3, size, size) in about [-1, 1], on the CPU."""
         pixels = self.normaliser.decode(x).float()
         if pixels.shape[-1] != size:
-            pixels = F.interpolate(
-                pixels, size=(size, size), mode="bilinear", align_corners=False, antialias=True
-            )
+            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
         return pixels.cpu()
 
     def clamp(self, x: Tensor) -> Tensor:
@@ -114,15 +113,13 @@ class Drawer:
             raise UserError(f"the number of samples must be at least 1, not {samples}")
         steps = min(plan.num_steps, self.schedule.num_steps) if num_steps is None else num_steps
         self.schedule.timesteps(steps)
-        labels = (
-            conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)
-        )  # (N * K, 24)
+        labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)  # (N * K, 24)
         self.model.eval()
         pictures = []
         for start in tqdm(range(0, len(labels), batch_size), "draw", disable=not progress, unit="batch"):
             part = labels[start : start + batch_size]
             generators = [torch.Generator().manual_seed(_mix(seed, start + row)) for row in range(len(part))]
-            x_T = torch.cat([self.noise(1, generator) for generator in generators])  # noqa: N806
+            x_T = torch.cat([self.noise(1, generator) for generator in generators])
             x_0 = function(
                 self.model,
                 self.schedule,
@@ -153,18 +150,16 @@ def load_drawer(path: Path | str, device: str | torch.device = "cpu") -> Drawer:
         preset = config.from_dict(json.loads(metadata["lab7"]), where=short(path))
         normaliser = Normaliser.from_state({key: tensors.pop(f"normaliser.{key}") for key in ("mean", "std")})
         model = build_model(preset)
-        model.load_state_dict(
-            {name: v.float() if v.is_floating_point() else v for name, v in tensors.items()}
-        )
+        model.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in tensors.items()})
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{short(path)}: not weights that 'lab7 train' wrote ({reason})") from None
-    model = model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    model = model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     schedule = NoiseSchedule(preset.diffusion.schedule, preset.diffusion.num_steps).to(device)
     return Drawer(model, schedule, normaliser.to(device), preset, path)
 
 
-def _known(what: str, name: str, table: dict):
+def _known(what: str, name: str, table: Mapping[str, Any]) -> Any:
     if name not in table:
         raise UserError(f"unknown {what} '{name}'; known: {', '.join(table)}")
     return table[name]

@@ -153,10 +153,7 @@ def plateau_scores(judge: Judge, data: Path | None = None) -> Callable[[Drawer],
     """What the report's learning-rate plan listens to: one sample of each condition of both lists."""
 
     def evaluate(drawer: Drawer) -> dict[str, float]:
-        return {
-            name: score(drawer, judge, load_list(name, data), samples=1)["top_k"]["accuracy"]
-            for name in LISTS
-        }
+        return {name: score(drawer, judge, load_list(name, data), samples=1)["top_k"]["accuracy"] for name in LISTS}
 
     return evaluate
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -100,6 +101,7 @@ def write_error(path: Path | str, error: OSError) -> Exception:
 
 
 def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -125,3 +127,9 @@ def read_json(path: Path | str, what: str) -> Any:
             f"{short(path)}: line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}); "
             f"it should hold {what}"
         ) from None
+
+
+def sha256(path: Path | str) -> str:
+    """The SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from lab7.files import UserError, atomic_path, data_dir, shipped_dir, short
+from lab7.files import UserError, atomic_path, data_dir, sha256, shipped_dir, short
 from lab7.metrics import exact_match, per_count, top_k
-from lab7.provenance import sha256
 from lab7.vocabulary import CLASSES
 
 PICTURE_SIZE = 64  # the judge reads pictures of this side; others are brought to it
@@ -29,7 +28,7 @@ _WANTED = 'a ResNet18 judge saved as {"model": state_dict}'
 def build_classifier() -> nn.Module:
     """The course's classifier with fresh weights: pictures (B, 3, 64, 64) in [-1, 1] -> (B, 24) in [0, 1]."""
     classifier = resnet18(weights=None)
-    classifier.fc = nn.Sequential(nn.Linear(512, len(CLASSES)), nn.Sigmoid())  # type: ignore[assignment]
+    classifier.fc = nn.Sequential(nn.Linear(512, len(CLASSES)), nn.Sigmoid())
     return classifier
 
 
@@ -56,9 +55,7 @@ class Judge:
         Raises ValueError for another shape or for integer pictures.
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise ValueError(
-                f"the judge reads float pictures (N, 3, H, W), not {images.dtype} {tuple(images.shape)}"
-            )
+            raise ValueError(f"the judge reads float pictures (N, 3, H, W), not {images.dtype} {tuple(images.shape)}")
         device = next(self.model.parameters()).device
         outputs = [self.model(_fit(batch.to(device).float())).cpu() for batch in images.split(batch_size)]
         return torch.cat(outputs) if len(images) else torch.empty(0, len(CLASSES))
@@ -69,9 +66,7 @@ def _fit(x: Tensor) -> Tensor:
     if x.shape[-2:] == (PICTURE_SIZE, PICTURE_SIZE):
         return x
     size = (PICTURE_SIZE, PICTURE_SIZE)
-    return F.interpolate(
-        x, size, mode="bilinear", align_corners=False, antialias=min(x.shape[-2:]) > PICTURE_SIZE
-    )
+    return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=min(x.shape[-2:]) > PICTURE_SIZE)
 
 
 def default_judge(device: str | torch.device = "cpu") -> Judge:
@@ -155,17 +150,13 @@ def _checked(path: Path, state: dict[str, Any]) -> dict[str, Tensor]:
         expected = build_classifier().state_dict()
     for name, fresh in expected.items():
         if name.endswith("num_batches_tracked"):
-            state.setdefault(
-                name, torch.tensor(0)
-            )  # files of old PyTorch lack it; nothing is computed from it
+            state.setdefault(name, torch.tensor(0))  # files of old PyTorch lack it; nothing is computed from it
         if name not in state:
             raise UserError(f"{short(path)}: lacks the weight '{name}'; it should hold {_WANTED}")
         value = state[name]
         if not isinstance(value, Tensor) or value.shape != fresh.shape:
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise UserError(
-                f"{short(path)}: '{name}' should have shape {tuple(fresh.shape)}, but has {found}"
-            )
+            raise UserError(f"{short(path)}: '{name}' should have shape {tuple(fresh.shape)}, but has {found}")
     if extra := sorted(set(state) - set(expected)):
         raise UserError(f"{short(path)}: holds '{extra[0]}', which no ResNet18 has; it should hold {_WANTED}")
     return {name: state[name].to(fresh.dtype) for name, fresh in expected.items()}

@@ -33,8 +33,8 @@ def train_judge(
     epochs: int = 8,
     examination_scenes: int = 2000,
     seed: int = 0,
-    batch_size: int = 128,
-    learning_rate: float = 2e-3,
+    batch_size: int = 64,
+    learning_rate: float = 1.5e-3,
     device: str | torch.device = "cpu",
     precision: str = "auto",
     processes: int | None = None,
@@ -76,7 +76,9 @@ def train_judge(
     judge = load_judge(out, device)
     unseen_images, unseen_labels = rendered(EXAMINATION_SEED + seed, examination_scenes, processes)
     record = {
-        "what": "ResNet18 judge trained by `lab7 judge --train` on rendered pictures",
+        "what": "ResNet18 judge trained on rendered pictures",
+        "command": f"lab7 judge --train --seed {seed} --set judge_scenes={scenes} passes={epochs} "
+        f"exam_scenes={examination_scenes}",
         "sha256": judge.sha256,
         "settings": settings,
         "seconds": {
@@ -102,8 +104,8 @@ def fit(
     labels: Tensor,
     *,
     epochs: int,
-    batch_size: int = 128,
-    learning_rate: float = 2e-3,
+    batch_size: int = 64,
+    learning_rate: float = 1.5e-3,
     weight_decay: float = 0.05,
     augmentation: Augmentation | None = None,
     seed: int = 0,
@@ -137,7 +139,7 @@ def fit(
                 y = labels[chosen.to(labels.device)].to(device).float()
                 with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                     # Logits, not the sigmoid's outputs: the same weights without overflow in the logarithm.
-                    logits = classifier.fc[0](features(classifier, x))  # type: ignore[index]
+                    logits = classifier.fc[0](features(classifier, x))
                 loss = F.binary_cross_entropy_with_logits(logits.float(), y)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -148,9 +150,7 @@ def fit(
                 bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
             losses.append(total / len(images))
             if not math.isfinite(losses[-1]):
-                raise UserError(
-                    f"the judge's loss is {losses[-1]} after epoch {epoch + 1}; lower its learning rate"
-                )
+                raise UserError(f"the judge's loss is {losses[-1]} after epoch {epoch + 1}; lower its learning rate")
     for module in classifier.modules():
         vars(module).pop("forward", None)  # back to PyTorch's own convolutions
     return classifier.eval(), losses

@@ -117,9 +117,7 @@ def per_class(probabilities: Matrix, labels: Matrix, names: tuple[str, ...] = CL
     chosen, truth = _chosen(outputs, truth)
     hits, total = (chosen & truth).sum(dim=0).tolist(), truth.sum(dim=0).tolist()
     extra = ((outputs > 0.5) & ~truth).sum(dim=0).tolist()
-    rows = [
-        {"class": name, **_row(Score(hits[c], total[c])), "extra": extra[c]} for c, name in enumerate(names)
-    ]
+    rows = [{"class": name, **_row(Score(hits[c], total[c])), "extra": extra[c]} for c, name in enumerate(names)]
     return pd.DataFrame(rows)
 
 

@@ -7,6 +7,7 @@ import difflib
 import json
 import math
 import re
+import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Notebook:
 
 
 def read_notebook(path: Path) -> Notebook:
-    """Read cells and parameters. Raises Failure for a file that is no notebook or has no cell of parameters."""
+    """Read cells and parameters. Raises Failure for a file that is no notebook or has no parameters."""
     try:
         content = nbformat.read(path, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, KeyError) as error:
@@ -71,13 +72,11 @@ def _literals(source: str, path: Path) -> dict[str, Any]:
     return found
 
 
-def choose_parameters(
-    books: Sequence[Notebook], preset: str, settings: Iterable[str]
-) -> dict[str, dict[str, Any]]:
-    """What each notebook, by name, is run with: the preset, and those of the settings "name=value" that it has.
+def choose_parameters(books: Sequence[Notebook], preset: str, settings: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What each notebook, by name, is run with: the preset, and the settings "name=value" that it has.
 
-    Raises UserError for a name that no notebook has (with the nearest and all known ones) and for a value that is
-    not of the type of the notebook's own.
+    Raises UserError for a name that no notebook has (with the nearest and all known ones) and for a value
+    that is not of the type of the notebook's own.
     """
     known = {name: book.defaults[name] for book in books for name in book.defaults if name != "preset"}
     chosen: dict[str, dict[str, Any]] = {book.name: {"preset": preset} for book in books}
@@ -119,13 +118,19 @@ def _parse(name: str, text: str, like: Any) -> Any:
 class _OwnKernel(AsyncKernelManager):
     """Starts the Python that runs lab7, whatever kernels named python3 the user has installed beside it."""
 
+    shutdown_wait_time = 2.0  # seconds; a cell that was interrupted does not answer
+
     @default("kernel_spec_manager")
     def _only_the_native_one(self) -> KernelSpecManager:
         return KernelSpecManager(kernel_dirs=[])
 
+    async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
+        """Silent but for the cells' outputs, which come another way: nothing breaks into the progress bar."""
+        await super().start_kernel(**options | {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL})
+
 
 def execute(book: Notebook, parameters: dict[str, Any], out: Path, tick: Callable[[], object]) -> None:
-    """Run a notebook in its own folder and write it to `out`, as far as it came; `tick` is called for every cell.
+    """Run a notebook in its own folder and write it to `out`, as far as it came; `tick` is called a cell.
 
     Raises Failure with notebook, cell and message at the first cell that fails.
     """

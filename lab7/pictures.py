@@ -80,11 +80,7 @@ def read_picture(path: Path | str, image_size: int | None = None) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"{short(path)}: no such picture") from None
     except _UNREADABLE as error:
-        what = (
-            "not a picture"
-            if isinstance(error, Image.UnidentifiedImageError)
-            else f"cannot be read ({error})"
-        )
+        what = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else f"cannot be read ({error})"
         raise UserError(f"{short(path)}: {what}; copy it again, or delete it and run `lab7 data`") from None
     if image_size is not None and picture.size != (image_size, image_size):
         picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
@@ -118,8 +114,8 @@ def read_cache(folder: Path, key: str, shape: tuple[int, ...]) -> np.ndarray | N
     """The cached pictures of this key, or None if there are none or the file is spoilt (zip keeps a CRC)."""
     for place in _cache_places(folder):
         try:
-            with np.load(_cache_path(place, key, shape), allow_pickle=False) as file:
-                images = file["images"]
+            with open(_cache_path(place, key, shape), "rb") as file, np.load(file) as arrays:
+                images = arrays["images"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, struct.error):
             continue
         if images.shape == shape and images.dtype == np.uint8:
@@ -136,9 +132,7 @@ def write_cache(folder: Path, key: str, images: np.ndarray) -> Path | None:
         path = _cache_path(place, key, images.shape)
         with contextlib.suppress(OSError, UserError):
             with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                np.savez(
-                    file, images=images
-                )  # not compressed: noise does not compress, and this loads faster
+                np.savez(file, images=images)  # not compressed: noise does not compress, and this loads faster
             _drop_old(path)
             return path
     return None
@@ -203,9 +197,7 @@ def read_png(path: Path | str, image_size: int | None = None) -> Tensor:
 
 
 def _write_png(image: Tensor, path: Path | str) -> None:
-    packed = (
-        io.BytesIO()
-    )  # packed first, so that a full disk is met by plain file writing, which tells it clearly
+    packed = io.BytesIO()  # packed first, so that a full disk is met by plain file writing, which tells it clearly
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(packed, format="PNG")  # (H, W, 3)
     with atomic_path(path) as temporary:
         temporary.write_bytes(packed.getbuffer())

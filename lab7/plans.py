@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -36,11 +35,7 @@ def run_length(plan: TrainConfig, num_pictures: int) -> Length:
     last = steps // unit
     first = 1 if unit > 1 else max(1, last // 10)
     marks = max(plan.snapshots - 1, 1)
-    spread = (
-        {round(first * (last / first) ** (k / marks)) * unit for k in range(plan.snapshots)}
-        if last
-        else set()
-    )
+    spread = {round(first * (last / first) ** (k / marks)) * unit for k in range(plan.snapshots)} if last else set()
     return Length(steps, per_epoch, batch, tuple(sorted(spread)))
 
 
@@ -96,7 +91,7 @@ class Plateau:
             vars(self._plan(name)).update(values)
 
 
-def ema_update(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+def ema_update(decay: float) -> Callable[[Any, Any, Any], None]:
     """The exponential average of AveragedModel with a short memory at first: after n steps its decay is
     min(decay, (1 + n) / (10 + n)), so that a short run is not sampled from its random start."""
 

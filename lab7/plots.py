@@ -6,9 +6,11 @@ Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -17,7 +19,7 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)
 INK, PALE = "#222222", "#D9D9D9"
 WIDTH = 7.2  # inches: the width of a page of the report
 
-STYLE = {
+STYLE: Any = {  # matplotlib types its keys one by one
     "figure.dpi": 110,
     "savefig.dpi": 160,
     "savefig.bbox": "tight",
@@ -40,7 +42,7 @@ STYLE = {
     "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5,
     "text.color": INK,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS, linestyle=DASHES),
+    "axes.prop_cycle": cycler(color=COLOURS, linestyle=DASHES),
     "image.interpolation": "nearest",
     "svg.hashsalt": "lab7",
     "svg.fonttype": "none",
@@ -72,7 +74,9 @@ def picture_grid(
     rows, columns = len(pictures), max(len(row) for row in pictures)
     left = 1.3 if row_labels else 0.05
     with mpl.rc_context(STYLE):
-        figure = new_figure(left + columns * cell, rows * cell + (0.35 if column_labels else 0.05) + (0.3 if title else 0))
+        figure = new_figure(
+            left + columns * cell, rows * cell + (0.35 if column_labels else 0.05) + (0.3 if title else 0)
+        )
         axes = figure.subplots(rows, columns, squeeze=False)
         for r in range(rows):
             for c in range(columns):

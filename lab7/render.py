@@ -74,9 +74,7 @@ class Look:
 LOOK = Look()
 
 
-def render(
-    scene: Scene, width: int = 64, height: int = 64, look: Look = LOOK, grain_seed: int = 0
-) -> np.ndarray:
+def render(scene: Scene, width: int = 64, height: int = 64, look: Look = LOOK, grain_seed: int = 0) -> np.ndarray:
     """Draw a scene -> uint8 (height, width, 3), sRGB. `grain_seed` chooses the film's grain and nothing else."""
     light, _ = radiance(scene, width, height, look)
     share = math.sqrt(width * height / (320 * 240))  # grain averages out in smaller pictures
@@ -84,9 +82,7 @@ def render(
     return np.clip(np.rint(to_srgb(light) * 255 + noise[:, :, None]), 0, 255).astype(np.uint8)
 
 
-def radiance(
-    scene: Scene, width: int, height: int, look: Look = LOOK
-) -> tuple[np.ndarray, np.ndarray]:
+def radiance(scene: Scene, width: int, height: int, look: Look = LOOK) -> tuple[np.ndarray, np.ndarray]:
     """The light that falls on the film, linear float64 (height, width, 3), and which share of each pixel every
     object covers, float64 (objects, height, width)."""
     shapes = np.array([SHAPES.index(thing.shape) for thing in scene.objects], dtype=np.int64)
@@ -106,7 +102,11 @@ def radiance(
 
 def project(x: float, y: float, z: float, look: Look = LOOK) -> tuple[float, float]:
     """Where a point of the scene falls on the film: (column, row) as fractions of width and height."""
-    eye, forward, right, up, focal = _camera(look).reshape(-1)[[0, 1, 2]], *_camera(look)[1:4], look.focal_length
+    eye, forward, right, up, focal = (
+        _camera(look).reshape(-1)[[0, 1, 2]],
+        *_camera(look)[1:4],
+        look.focal_length,
+    )
     ray = np.array((x, y, z)) - eye
     depth = ray @ forward
     return 0.5 + focal * (ray @ right) / depth / 320, 0.5 - focal * (ray @ up) / depth / 240
@@ -120,7 +120,12 @@ def to_srgb(light: np.ndarray) -> np.ndarray:
 
 def _camera(look: Look) -> np.ndarray:
     """Eye, forward, right, up, and (focal length, 0, 0): float64 (5, 3)."""
-    ca, sa, ce, se = math.cos(look.azimuth), math.sin(look.azimuth), math.cos(look.elevation), math.sin(look.elevation)
+    ca, sa, ce, se = (
+        math.cos(look.azimuth),
+        math.sin(look.azimuth),
+        math.cos(look.elevation),
+        math.sin(look.elevation),
+    )
     towards = np.array((ce * ca, ce * sa, se))
     return np.array(
         (look.distance * towards, -towards, (-sa, ca, 0), (-se * ca, -se * sa, ce), (look.focal_length, 0, 0))

@@ -17,9 +17,8 @@ from typing import Any
 from tqdm import tqdm
 
 from lab7 import binding
-from lab7.files import ROOT, UserError, build_dir, read_json, shipped_dir, short, write_json
+from lab7.files import ROOT, UserError, build_dir, read_json, sha256, shipped_dir, short, write_json
 from lab7.notebooks import choose_parameters, execute, read_notebook
-from lab7.provenance import sha256
 from lab7.workspace import Workspace, open_workspace
 
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "pandas")  # what a figure may depend on
@@ -29,8 +28,8 @@ DATA_FILES = ("train.json", "standin.json", "objects.json", "test.json", "new_te
 def run(preset: str = "quick", settings: Iterable[str] = (), notebooks: Path | None = None) -> dict[str, Any]:
     """Run the notebooks (default: notebooks/) with parameters such as "seed=1", then bind report.pdf.
 
-    Returns "notebooks" (a record each, see run_notebooks), "pdf", and "lines" for a reader. Raises UserError for
-    an unknown preset or parameter, Failure for a cell that fails and for a figure that no notebook made.
+    Returns "notebooks" (a record each, see run_notebooks), "pdf", and "lines" for a reader. Raises UserError
+    for an unknown preset or parameter, Failure for a cell that fails and for a figure that no notebook made.
     """
     settings = list(settings)
     ws = open_workspace(preset)
@@ -52,9 +51,9 @@ def run(preset: str = "quick", settings: Iterable[str] = (), notebooks: Path | N
 def run_notebooks(ws: Workspace, settings: Iterable[str], folder: Path) -> list[dict[str, Any]]:
     """Run the folder's notebooks in the order of their names, but for those that are up to date.
 
-    One is, if nothing changed that it is made from (its cells, its parameters, lab7's code, the data, the shipped
-    weights and runs, the packages), if its executed copy and its figures are as it left them, and if all notebooks
-    before it are up to date too. Returns a record each: name, ran, seconds, executed (path), figures.
+    One is, if nothing changed that it is made from (its cells, its parameters, lab7's code, the data, the
+    shipped weights and runs, the packages), if its executed copy and its figures are as it left them, and if
+    all notebooks before it are up to date too. Returns a record each: name, ran, seconds, executed, figures.
     """
     preset, out = ws.preset.name, build_dir() / ws.preset.name
     books = [read_notebook(path) for path in sorted(folder.glob("[0-9]*.ipynb"))]
@@ -98,8 +97,8 @@ def _up_to_date(record: dict[str, Any] | None, key: str, ws: Workspace) -> bool:
 
 
 def data_key(ws: Workspace) -> str:
-    """A digest of the data: the files beside the pictures by content, the pictures by name, size and time; and
-    what the project ships, by content."""
+    """A digest of the data: the files beside the pictures by content, the pictures by name, size and time;
+    and what the project ships, by content."""
     parts = []
     folders = (shipped_dir() / "weights", shipped_dir() / "runs")
     shipped = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
@@ -148,4 +147,4 @@ def _write_state(preset: str, state: dict[str, Any]) -> None:
 def _line(record: dict[str, Any]) -> str:
     if not record["ran"]:
         return f"{record['name']}: up to date"
-    return f"{record['name']}: ran in {record['seconds']:.0f} s, wrote {len(record['figures'])} figures and tables"
+    return f"{record['name']}: {record['seconds']:.0f} s, {len(record['figures'])} files of figures and tables"

@@ -26,9 +26,7 @@ def guided(model: Model, x_t: Tensor, t: Tensor, condition: Tensor, guidance_sca
     at no condition; w = 1 is the plain conditional model and costs one evaluation instead of two)."""
     if guidance_scale == 1:
         return model(x_t, t, condition).float()
-    both = model(
-        torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([condition, torch.zeros_like(condition)])
-    )
+    both = model(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([condition, torch.zeros_like(condition)]))
     conditional, none = both.float().chunk(2)
     return none + guidance_scale * (conditional - none)
 
@@ -61,7 +59,7 @@ def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
 def ddpm(
     model: Model,
     schedule: NoiseSchedule,
-    x_T: Tensor,  # noqa: N803
+    x_T: Tensor,
     condition: Tensor,
     num_steps: int | None = None,
     guidance_scale: float = 1.0,
@@ -92,7 +90,7 @@ def ddpm(
 def ddim(
     model: Model,
     schedule: NoiseSchedule,
-    x_T: Tensor,  # noqa: N803
+    x_T: Tensor,
     condition: Tensor,
     num_steps: int | None = None,
     guidance_scale: float = 1.0,
@@ -115,9 +113,7 @@ def ddim(
             callback(step, t, x_t, x_0)
         alpha_bar_s = schedule.alpha_bar64[s]
         variance = eta**2 * schedule.posterior(t, s).variance.double()
-        x_t = (
-            alpha_bar_s.sqrt().float() * x_0 + (1 - alpha_bar_s - variance).clamp(min=0).sqrt().float() * eps
-        )
+        x_t = alpha_bar_s.sqrt().float() * x_0 + (1 - alpha_bar_s - variance).clamp(min=0).sqrt().float() * eps
         if eta > 0 and s > 0:
             x_t = x_t + variance.sqrt().float() * _noise_like(x_t, generator)
     return x_t

@@ -25,6 +25,8 @@ _TRIES = 50  # for one object, before the scene is begun anew
 
 @dataclass(frozen=True)
 class SceneObject:
+    """One object: what it is, where it stands, how it is turned."""
+
     label: int  # class index 0..23
     x: float  # centre on the floor
     y: float
@@ -41,6 +43,8 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
+    """Objects in the order in which they were placed."""
+
     objects: tuple[SceneObject, ...]
 
     @property
@@ -53,9 +57,7 @@ class Scene:
         return Scene(self.objects[:count])
 
 
-def sample_scene(
-    rng: np.random.Generator, num_objects: int = 3, labels: Sequence[int] | None = None
-) -> Scene:
+def sample_scene(rng: np.random.Generator, num_objects: int = 3, labels: Sequence[int] | None = None) -> Scene:
     """A random scene of `num_objects` different classes, or of the classes given, in that order.
 
     Raises ValueError for a repeated class, or more objects than fit the rules (up to 5 always do).

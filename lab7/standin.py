@@ -21,7 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from lab7 import render
-from lab7.files import UserError, read_json, short, write_error, write_json
+from lab7.files import UserError, read_json, sha256, short, write_error, write_json
 from lab7.render import LOOK, Look
 from lab7.scenes import Scene, scene_at
 from lab7.vocabulary import to_multi_hot
@@ -32,8 +32,12 @@ _PNG_END = b"IEND\xaeB`\x82"
 
 
 def is_standin(folder: Path | str) -> bool:
-    """Whether the pictures in a folder were rendered here (and are not the course's own)."""
-    return (Path(folder) / "standin.json").exists()
+    """Whether the pictures in a folder were rendered here, and not since replaced by the course's own."""
+    manifest, labels = Path(folder) / "standin.json", Path(folder) / "train.json"
+    if not manifest.exists():
+        return False
+    finished = read_json(manifest, "what the pictures were rendered from").get("train_sha256")
+    return not finished or not labels.exists() or sha256(labels) == finished
 
 
 def picture_name(scene: int, k: int) -> str:
@@ -61,7 +65,13 @@ def write_standin(
         raise UserError(f"the number of scenes must be at least 1, not {scenes}")
     if not (8 <= width <= 4096 and 8 <= height <= 4096):
         raise UserError(f"the size must lie between 8x8 and 4096x4096 pixels, not {width}x{height}")
-    wanted = {"made_by": "lab7 data", "scenes": scenes, "size": [width, height], "seed": seed, "look": look_hash(LOOK)}
+    wanted = {
+        "made_by": "lab7 data",
+        "scenes": scenes,
+        "size": [width, height],
+        "seed": seed,
+        "look": look_hash(LOOK),
+    }
     before = _check_folder(out, wanted)
     pictures = out / "iclevr"
     names = [picture_name(scene, k) for scene in range(scenes) for k in range(PER_SCENE)]
@@ -70,11 +80,10 @@ def write_standin(
         for left_over in pictures.glob(".*.tmp"):
             left_over.unlink()
         done = {entry.name for entry in os.scandir(pictures)}
-        if before == scenes and (out / "train.json").exists() and done.issuperset(names):
+        if before == scenes and (out / "train.json").exists() and all(_is_whole(pictures / name) for name in names):
             return
         _check_space(out, (len(names) - len(done)) * width * height * 2)
-        if before < scenes:
-            (out / "train.json").unlink(missing_ok=True)
+        (out / "train.json").unlink(missing_ok=True)
         write_json(out / "standin.json", wanted)
         labels: dict[str, list[str]] = {}
         work = (str(pictures), seed, width, height)
@@ -85,6 +94,7 @@ def write_standin(
     except OSError as error:
         raise write_error(pictures, error) from error
     write_json(out / "train.json", {name: labels[name] for name in names})
+    write_json(out / "standin.json", wanted | {"train_sha256": sha256(out / "train.json")})
 
 
 def render_pictures(
@@ -103,9 +113,7 @@ def render_pictures(
     """
     images = np.empty((num_scenes * PER_SCENE, size, size, 3), dtype=np.uint8)
     labels = np.empty((num_scenes * PER_SCENE, 24), dtype=np.uint8)
-    for start, chunk in _in_chunks(
-        _render_chunk, (seed, size, look), first, num_scenes, processes, "render", progress
-    ):
+    for start, chunk in _in_chunks(_render_chunk, (seed, size, look), first, num_scenes, processes, "render", progress):
         at = (start - first) * PER_SCENE
         images[at : at + len(chunk[0])], labels[at : at + len(chunk[1])] = chunk
     return images, labels
@@ -204,7 +212,7 @@ def available_cores() -> int:
 def _check_folder(out: Path, wanted: dict[str, Any]) -> int:
     """How many scenes the folder was begun with (0 for a new one); UserError if it holds anything else."""
     manifest = out / "standin.json"
-    if not manifest.exists():
+    if not is_standin(out):
         theirs = [path for path in (out / "train.json", out / "iclevr") if path.exists()]
         if theirs:
             raise UserError(
@@ -221,8 +229,8 @@ def _check_folder(out: Path, wanted: dict[str, Any]) -> int:
             )
     if found["scenes"] > wanted["scenes"]:
         raise UserError(
-            f"{short(out)}: holds {found['scenes']} scenes already, more than {wanted['scenes']}; choose another folder "
-            "with --out, or delete iclevr/, train.json and standin.json in it"
+            f"{short(out)}: holds {found['scenes']} scenes already, more than {wanted['scenes']}; choose another "
+            "folder with --out, or delete iclevr/, train.json and standin.json in it"
         )
     return found["scenes"]
 

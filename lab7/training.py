@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,11 +28,11 @@ from lab7.conditions import load_list
 from lab7.config import Preset, TrainConfig
 from lab7.data import load_pictures
 from lab7.drawing import Drawer, build_model, save_weights
-from lab7.files import Failure, data_dir, runs_dir, short, write_json
+from lab7.files import Failure, data_dir, runs_dir, sha256, short, write_json
 from lab7.normalise import draw, epoch_order, fit_normaliser
 from lab7.pictures import Pictures, save_grid
 from lab7.plans import Length, Plateau, ema_update, rate_factor, run_length
-from lab7.provenance import choose_precision, device_name, provenance, sha256
+from lab7.provenance import choose_precision, device_name, provenance
 from lab7.schedule import NoiseSchedule
 
 LOG_EVERY = 50  # steps between lines of metrics.jsonl
@@ -58,9 +59,7 @@ def train(
     folder = (runs or runs_dir()) / name
     state = open_run(folder, preset, resume)
     plan = preset.train
-    accelerator = Accelerator(
-        mixed_precision="no"
-    )  # the autocast stands in train_step, where a reader sees it
+    accelerator = Accelerator(mixed_precision="no")  # the autocast stands in train_step, where a reader sees it
     device, main = accelerator.device, accelerator.is_main_process
     precision = choose_precision(device, plan.precision)
     pictures = load_pictures(data or data_dir(), preset.data.image_size)
@@ -69,12 +68,8 @@ def train(
     schedule = NoiseSchedule(preset.diffusion.schedule, preset.diffusion.num_steps).to(device)
     length = run_length(plan, len(pictures))
 
-    net = build_model(preset, plan.seed).to(device, memory_format=torch.channels_last)
-    average = (
-        AveragedModel(net, multi_avg_fn=ema_update(plan.ema_decay), use_buffers=True)
-        if plan.ema_decay
-        else None
-    )
+    net = build_model(preset, plan.seed).to(device).to(memory_format=torch.channels_last)
+    average = AveragedModel(net, multi_avg_fn=ema_update(plan.ema_decay), use_buffers=True) if plan.ema_decay else None
     model, optimizer = accelerator.prepare(net, make_optimizer(plan, net))
     plateau = Plateau()
     drawer = Drawer(net if average is None else average.module, schedule, normaliser, preset)
@@ -92,7 +87,7 @@ def train(
         write_json(folder / "config.json", {"run": name} | config.to_dict(preset))
         if progress:
             told = f"{length.steps} steps of {length.batch} pictures in {precision} on {device_name(device)}"
-            tqdm.write(f"{name}: {told}")
+            tqdm.write(f"{name}: {told}", file=sys.stderr)  # stdout is for results
     accelerator.wait_for_everyone()
 
     generator = torch.Generator(device)
@@ -100,9 +95,7 @@ def train(
     model.train()
     while step < length.steps:
         epoch, place = divmod(step, length.steps_per_epoch)
-        index = epoch_order(len(pictures), epoch, plan.seed)[
-            place * length.batch : (place + 1) * length.batch
-        ]
+        index = epoch_order(len(pictures), epoch, plan.seed)[place * length.batch : (place + 1) * length.batch]
         index = index[accelerator.process_index :: accelerator.num_processes]
         x_0, condition = draw(pictures, index, normaliser, device)  # (B, 3, S, S), (B, 24)
         generator.manual_seed(_step_seed(plan.seed, step, accelerator.process_index))
@@ -204,9 +197,7 @@ def _not_finite(folder: Path, step: int, value: float, pictures: Pictures, index
 class _Log:
     """The progress bar and metrics.jsonl of the main process; time spent in `paused` is not counted as speed."""
 
-    def __init__(
-        self, folder: Path, length: Length, step: int, seconds: float, main: bool, progress: bool
-    ) -> None:
+    def __init__(self, folder: Path, length: Length, step: int, seconds: float, main: bool, progress: bool) -> None:
         self._folder, self._length, self._main = folder, length, main
         self._step, self._before, self._start = step, seconds, time.monotonic()
         self._losses: list[float] = []

@@ -6,6 +6,8 @@ as x' = c * x + t (the report's eq. 1), before the blocks that `condition_at` na
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -92,9 +94,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if image_size % 32 or image_size <= 0:
-            raise UserError(
-                f"image_size must divide by 32 (two poolings, then an average over 8), not {image_size}"
-            )
+            raise UserError(f"image_size must divide by 32 (two poolings, then an average over 8), not {image_size}")
         if n_feature % 8 or n_feature <= 0:
             raise UserError(f"n_feature must divide by 8 (GroupNorm has 8 groups), not {n_feature}")
         _check_option("condition_at", condition_at, tuple(PLACES))
@@ -121,9 +121,7 @@ class UNet(nn.Module):
         names = {self.embedding_of[place]: width for place, width in widths.items()}
         self.time_embeddings = nn.ModuleDict({name: Embedding(1, width) for name, width in names.items()})
         labelled = {} if condition_at == "none" else names
-        self.label_embeddings = nn.ModuleDict(
-            {name: Embedding(n_classes, width) for name, width in labelled.items()}
-        )
+        self.label_embeddings = nn.ModuleDict({name: Embedding(n_classes, width) for name, width in labelled.items()})
         if init == "report":
             self.apply(initialise)
 
@@ -135,8 +133,8 @@ class UNet(nn.Module):
         down2 = self.down2(self.inject("down2", down1, condition, time))  # (B, 2F, 16, 16)
         hidden = self.hidden(down2)  # (B, 2F, 2, 2)
         if self.condition_at == "hidden":
-            c, e = self.embed("hidden", condition, time)  # (B, 2F, 1, 1) each
-            hidden = torch.cat([hidden, c.expand_as(hidden), e.expand_as(hidden)], dim=1)  # (B, 6F, 2, 2)
+            parts = [part.expand_as(hidden) for part in self.embed("hidden", condition, time) if part is not None]
+            hidden = torch.cat([hidden, *parts], dim=1)  # (B, 6F, 2, 2)
         up0 = self.up0(hidden)  # (B, 2F, 16, 16)
         up1 = self.up1(self.inject("up1", up0, condition, time), down2)  # (B, F, 32, 32)
         up2 = self.up2(self.inject("up2", up1, condition, time), down1)  # (B, F, 64, 64)
@@ -182,7 +180,7 @@ def stage_shapes(model: UNet, batch_size: int = 1) -> dict[str, tuple[int, ...]]
     shapes: dict[str, tuple[int, ...]] = {}
     stages = ["init_conv", "down1", "down2", "hidden", "up0", "up1", "up2", "out"]
 
-    def record(name: str):
+    def record(name: str) -> Callable[..., None]:
         return lambda _module, _inputs, output: shapes.__setitem__(name, tuple(output.shape))
 
     handles = [getattr(model, name).register_forward_hook(record(name)) for name in stages]

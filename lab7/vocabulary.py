@@ -33,8 +33,12 @@ def class_index(name: str, where: str = "") -> int:
 def nearest_class(name: str) -> str:
     """The class whose name is nearest to `name`, word by word."""
     words = [_SYNONYMS.get(word, word) for word in name.lower().split()]
-    guess = " ".join(words)
-    return max(CLASSES, key=lambda known: difflib.SequenceMatcher(None, guess, known).ratio())
+    guesses = " ".join(words), " ".join(reversed(words))
+
+    def likeness(known: str) -> float:
+        return max(difflib.SequenceMatcher(None, guess, known).ratio() for guess in guesses)
+
+    return max(CLASSES, key=likeness)
 
 
 def check_condition(names: Sequence[str], where: str = "") -> list[str]:
@@ -43,9 +47,7 @@ def check_condition(names: Sequence[str], where: str = "") -> list[str]:
     Raises UserError for an empty condition, an unknown label (with the nearest name) or a repeated one.
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
-        raise UserError(
-            f"{_prefix(where)}a condition must be a list of labels like ['red cube'], not {names!r}"
-        )
+        raise UserError(f"{_prefix(where)}a condition must be a list of labels like ['red cube'], not {names!r}")
     if not names:
         raise UserError(f"{_prefix(where)}an empty condition; name at least one object, such as 'red cube'")
     standard = [CLASSES[class_index(name, where)] for name in names]

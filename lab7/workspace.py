@@ -15,7 +15,16 @@ import pandas as pd
 
 from lab7 import experiments
 from lab7.config import Preset, get_preset, override
-from lab7.files import UserError, atomic_path, build_dir, data_dir, figures_dir, runs_dir, shipped_dir, write_text
+from lab7.files import (
+    UserError,
+    atomic_path,
+    build_dir,
+    data_dir,
+    figures_dir,
+    runs_dir,
+    shipped_dir,
+    write_text,
+)
 from lab7.judge import Judge, default_judge, load_judge
 from lab7.provenance import best_device
 
@@ -38,7 +47,11 @@ class Workspace:
 
         if not (self.data / "train.json").exists():
             write_standin(
-                self.data, self.preset.data.scenes, (64, 64), seed=self.preset.data.scene_seed, progress=progress
+                self.data,
+                self.preset.data.scenes,
+                (64, 64),
+                seed=self.preset.data.scene_seed,
+                progress=progress,
             )
         return self.data
 
@@ -65,7 +78,9 @@ class Workspace:
         if self.preset.name == "quick":
             recorded = shipped_dir() / "runs" / name
             if not (recorded / "result.json").exists():
-                raise UserError(f"{recorded}: no recorded run; train one with 'lab7 train --preset laptop --name {name}'")
+                raise UserError(
+                    f"{recorded}: no recorded run; train one with 'lab7 train --preset laptop --name {name}'"
+                )
             return recorded
         from lab7.training import train
 

@@ -26,9 +26,7 @@ def noise(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def make_folder(
-    folder: Path, width: int = 64, height: int = 64, labels: dict[str, list[str]] = LABELS
-) -> Path:
+def make_folder(folder: Path, width: int = 64, height: int = 64, labels: dict[str, list[str]] = LABELS) -> Path:
     """Write iclevr/, train.json and objects.json; the pictures are noise, seeded by their place."""
     (folder / "iclevr").mkdir(parents=True)
     for seed, name in enumerate(labels):

@@ -109,9 +109,7 @@ def test_limit_gives_the_first(folder, decoded):
     everything = load_pictures(folder, cache=False)
     first = load_pictures(folder, limit=2)
     assert first.names == everything.names[:2]
-    assert torch.equal(first.images, everything.images[:2]) and torch.equal(
-        first.labels, everything.labels[:2]
-    )
+    assert torch.equal(first.images, everything.images[:2]) and torch.equal(first.labels, everything.labels[:2])
     assert decoded == [5, 2] and not (folder / "cache").exists()
     load_pictures(folder)
     assert torch.equal(load_pictures(folder, limit=2).images, first.images)

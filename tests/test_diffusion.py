@@ -70,7 +70,7 @@ def test_a_perfect_answer_has_no_loss_and_a_wrong_one_has(kind):
     assert wrong.item() == pytest.approx(1, abs=0.05)
 
 
-def test_steps_are_drawn_from_one_to_T_evenly():  # noqa: N802
+def test_steps_are_drawn_from_one_to_T_evenly():
     schedule = NoiseSchedule("linear", 10)
     seen = []
 
@@ -78,9 +78,7 @@ def test_steps_are_drawn_from_one_to_T_evenly():  # noqa: N802
         seen.append(t)
         return x_t
 
-    loss(
-        spy, schedule, torch.zeros(20_000, 3, 1, 1), torch.zeros(20_000, 24), torch.Generator().manual_seed(0)
-    )
+    loss(spy, schedule, torch.zeros(20_000, 3, 1, 1), torch.zeros(20_000, 24), torch.Generator().manual_seed(0))
     counts = torch.bincount(seen[0], minlength=11)
     assert counts[0] == 0 and len(counts) == 11
     assert (counts[1:] - 2000).abs().max() < 5 * 2000**0.5

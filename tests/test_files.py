@@ -51,9 +51,7 @@ def test_killed_while_writing_leaves_what_was_there(tmp_path):
     assert path.read_text() == "old"
 
 
-@pytest.mark.parametrize(
-    ("number", "told"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be written")]
-)
+@pytest.mark.parametrize(("number", "told"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be written")])
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, number, told):
     def fail(_descriptor):
         raise OSError(number, os.strerror(number))

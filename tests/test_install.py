@@ -69,17 +69,13 @@ def test_no_tracked_file_names_a_package_registry():
     hosts = re.compile(
         "|".join(["py" + r"pi\.org", "python" + "hosted", "download.py" + "torch", "anaconda" + r"\.org"])
     )
-    texts = {
-        name: (ROOT / name).read_bytes() for name in listed.stdout.split("\0") if (ROOT / name).is_file()
-    }
+    texts = {name: (ROOT / name).read_bytes() for name in listed.stdout.split("\0") if (ROOT / name).is_file()}
     assert [name for name, text in texts.items() if hosts.search(text.decode("utf-8", "ignore"))] == []
 
 
 def test_only_the_report_and_the_widgets_load_the_notebooks_packages():
     needs_them = {"binding", "notebooks", "report", "widgets"}
-    modules = {
-        f"lab7.{found.name}" for found in pkgutil.iter_modules(lab7.__path__) if found.name not in needs_them
-    }
+    modules = {f"lab7.{found.name}" for found in pkgutil.iter_modules(lab7.__path__) if found.name not in needs_them}
     unwanted = {
         *("IPython", "diffusers", "hypothesis", "ipykernel", "ipywidgets", "jupyter_client", "jupyter_core"),
         *("jupyterlab", "nbclient", "nbconvert", "nbformat", "papermill", "pytest", "typst"),
@@ -238,9 +234,7 @@ def test_the_tests_read_the_stand_in_whatever_is_in_data(project, tmp_path, refu
     assert calls.read_text().splitlines()[-1] == f"data --out {used}"
 
 
-@pytest.mark.parametrize(
-    ("closing", "code"), [("== 3 passed in 0.10s ==", 0), ("== 1 failed in 0.10s ==", 1)]
-)
+@pytest.mark.parametrize(("closing", "code"), [("== 3 passed in 0.10s ==", 0), ("== 1 failed in 0.10s ==", 1)])
 def test_ci_ends_with_the_closing_line_of_pytest(tmp_path, closing, code):
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")

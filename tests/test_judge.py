@@ -12,6 +12,7 @@ from torch import nn
 
 from lab7 import files
 from lab7.augment import Augmentation, augment, shift, smooth, through_half_size
+from lab7.files import sha256
 from lab7.judge import (
     Judge,
     build_classifier,
@@ -24,7 +25,6 @@ from lab7.judge import (
 )
 from lab7.judge_training import EXAMINATION_SEED, convolve_by_matrix, fit, rendered, train_judge
 from lab7.metrics import exact_match, top_k
-from lab7.provenance import sha256
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +94,7 @@ def test_unfit_checkpoints_are_refused_in_one_line(tmp_path, classifier):
     wrong = torch.zeros(10, 512)
     assert "(24, 512), but has (10, 512)" in _refusal(_save_course(path, classifier, fc__0__weight=wrong))
     assert "but has str" in _refusal(_save_course(path, classifier, fc__0__weight="text"))
-    assert "layer1.2.bn1.bias" in _refusal(
-        _save_course(path, classifier, layer1__2__bn1__bias=torch.zeros(64))
-    )
+    assert "layer1.2.bn1.bias" in _refusal(_save_course(path, classifier, layer1__2__bn1__bias=torch.zeros(64)))
     for other in (classifier.state_dict(), [1, 2], {"model": 3}, {"model": {1: 2}}):
         torch.save(other, path)
         assert 'no entry "model"' in _refusal(path)
@@ -111,9 +109,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path):
         assert not trap.exists()
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"hello", b"PK\x03\x04 cut off", b"\x80\x02\x00rubbish", b"<html>" * 99]
-)
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 cut off", b"\x80\x02\x00rubbish", b"<html>" * 99])
 def test_damaged_files_are_refused(tmp_path, content):
     for name in ("checkpoint.pth", "judge.safetensors"):
         path = tmp_path / name
@@ -145,9 +141,7 @@ def test_saved_judge_is_half_precision_and_reads_alike(tmp_path, classifier):
 def test_default_judge_prefers_the_course_file(tmp_path, monkeypatch, classifier):
     monkeypatch.setenv("LAB7_DATA", str(tmp_path))
     shipped = default_judge()
-    assert not shipped.is_course and shipped.sha256 == sha256(
-        files.shipped_dir() / "weights" / "judge.safetensors"
-    )
+    assert not shipped.is_course and shipped.sha256 == sha256(files.shipped_dir() / "weights" / "judge.safetensors")
     path = _save_course(tmp_path / "checkpoint.pth", classifier)
     assert default_judge().is_course and default_judge().sha256 == sha256(path)
     path.write_bytes(b"not a checkpoint")
@@ -177,9 +171,7 @@ def test_probabilities_of_any_size_and_batch(classifier):
 
 
 def test_augmentation_is_repeatable_and_can_be_switched_off():
-    pictures = torch.randint(
-        0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
-    )
+    pictures = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     first, again, other = (augment(pictures, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.allclose(first, other)
     assert first.shape == pictures.shape and torch.isfinite(first).all()
@@ -194,9 +186,7 @@ def test_parts_of_the_augmentation():
     steps = (moved - ramp)[:, 0, 0, 32]  # a ramp shows by how much each picture was moved
     assert ((moved - ramp)[:, :, :, 8:-8] == steps[:, None, None, None]).all()
     assert steps.abs().max() <= 4 and len(set(steps.tolist())) > 2
-    assert (
-        moved.min() == 0 and moved.max() == 63
-    )  # the border is repeated, nothing comes round from the other side
+    assert moved.min() == 0 and moved.max() == 63  # the border is repeated, nothing comes round from the other side
     assert torch.allclose(smooth(ramp)[..., 4:-4], ramp[..., 4:-4])
     assert torch.allclose(through_half_size(torch.ones(1, 3, 64, 64)), torch.ones(1, 3, 64, 64))
     assert through_half_size(ramp).shape == ramp.shape
@@ -227,9 +217,7 @@ def test_training_lowers_the_loss_and_is_repeatable():
 
 def test_train_judge_writes_weights_and_their_record(tmp_path):
     out = tmp_path / "weights" / "judge.safetensors"
-    record = train_judge(
-        out, scenes=4, epochs=1, examination_scenes=2, batch_size=4, processes=1, progress=False
-    )
+    record = train_judge(out, scenes=4, epochs=1, examination_scenes=2, batch_size=4, processes=1, progress=False)
     assert json.loads(out.with_suffix(".json").read_text()) == record
     assert sorted(p.name for p in out.parent.iterdir()) == ["judge.json", "judge.safetensors"]
     assert record["sha256"] == sha256(out) == load_judge(out).sha256
@@ -255,7 +243,4 @@ def test_shipped_judge_has_an_honest_record():
     record = json.loads(weights.with_suffix(".json").read_text())
     assert record["sha256"] == sha256(weights)
     score = record["examination"]["clean"]["top_k"]
-    assert (
-        record["examination"]["pictures"] >= 6000
-        and score["accuracy"] == score["hits"] / score["total"] >= 0.985
-    )
+    assert record["examination"]["pictures"] >= 6000 and score["accuracy"] == score["hits"] / score["total"] >= 0.985

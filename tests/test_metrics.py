@@ -33,9 +33,7 @@ def test_wilson_gives_published_values(hits, total, low, high):
 def test_ends_of_the_interval_are_just_not_rejected(hits, total):
     # The interval's definition: at its ends the observed proportion lies 1.96 standard errors away.
     for end in wilson(hits, total):
-        assert abs(hits / total - end) == pytest.approx(
-            1.959964 * math.sqrt(end * (1 - end) / total), rel=1e-5
-        )
+        assert abs(hits / total - end) == pytest.approx(1.959964 * math.sqrt(end * (1 - end) / total), rel=1e-5)
     assert wilson(47, 72) == pytest.approx((0.54, 0.75), abs=0.005)
 
 
@@ -85,8 +83,7 @@ def test_scores_agree_with_the_oracle(batch):
     assert top_k(outputs, labels) == Score(*_oracle(outputs, labels))
     assert top_k(torch.tensor(outputs), torch.tensor(labels).float()) == top_k(outputs, labels)
     exact = sum(
-        (row > 0.5).tolist() == wanted.astype(bool).tolist()
-        for row, wanted in zip(outputs, labels, strict=True)
+        (row > 0.5).tolist() == wanted.astype(bool).tolist() for row, wanted in zip(outputs, labels, strict=True)
     )
     assert exact_match(outputs, labels) == Score(exact, len(labels))
     classes, counts = per_class(outputs, labels), per_count(outputs, labels)

@@ -28,15 +28,13 @@ def in_float64(scheduler, name):
     return scheduler
 
 
-def oracle_run(scheduler, x_T, condition, num_steps, seed, **step_options):  # noqa: N803
+def oracle_run(scheduler, x_T, condition, num_steps, seed, **step_options):
     scheduler.set_timesteps(num_steps)
     generator = torch.Generator().manual_seed(seed)
     x_t = x_T
     for t in scheduler.timesteps:
         steps = torch.full((len(x_t),), int(t) + 1)
-        x_t = scheduler.step(
-            toy_model(x_t, steps, condition), t, x_t, generator=generator, **step_options
-        ).prev_sample
+        x_t = scheduler.step(toy_model(x_t, steps, condition), t, x_t, generator=generator, **step_options).prev_sample
     return x_t
 
 
@@ -46,7 +44,7 @@ def oracle_run(scheduler, x_T, condition, num_steps, seed, **step_options):  # n
 def test_ddpm_agrees_with_diffusers(start, name, num_steps, kind):
     from diffusers import DDPMScheduler
 
-    x_T, condition = start  # noqa: N806
+    x_T, condition = start
     oracle = DDPMScheduler(
         1000,
         beta_schedule={"linear": "linear", "cosine": "squaredcos_cap_v2"}[name],
@@ -67,7 +65,7 @@ def test_ddpm_agrees_with_diffusers(start, name, num_steps, kind):
 def test_ddim_agrees_with_diffusers(start, name, eta, num_steps, kind):
     from diffusers import DDIMScheduler
 
-    x_T, condition = start  # noqa: N806
+    x_T, condition = start
     oracle = DDIMScheduler(
         1000,
         beta_schedule={"linear": "linear", "cosine": "squaredcos_cap_v2"}[name],
@@ -77,9 +75,7 @@ def test_ddim_agrees_with_diffusers(start, name, eta, num_steps, kind):
     )
     expected = oracle_run(in_float64(oracle, name), x_T, condition, num_steps, seed=5, eta=eta)
     generator = torch.Generator().manual_seed(5)
-    got = ddim(
-        toy_model, NoiseSchedule(name), x_T, condition, num_steps, generator=generator, target=kind, eta=eta
-    )
+    got = ddim(toy_model, NoiseSchedule(name), x_T, condition, num_steps, generator=generator, target=kind, eta=eta)
     assert relative_error(got, expected) < 1e-5
 
 
@@ -89,7 +85,7 @@ def relative_error(got, expected):
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values())
 def test_a_network_that_knows_the_picture_draws_it(sampler, start):
-    x_T, condition = start  # noqa: N806
+    x_T, condition = start
     picture = torch.full_like(x_T, 0.3)
     got = sampler(
         lambda x_t, t, c: picture, NoiseSchedule("cosine"), x_T, condition, 20,
@@ -100,7 +96,7 @@ def test_a_network_that_knows_the_picture_draws_it(sampler, start):
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values())
 def test_the_callback_sees_every_step_in_order(sampler, start):
-    x_T, condition = start  # noqa: N806
+    x_T, condition = start
     seen = []
     schedule = NoiseSchedule("linear")
     got = sampler(
@@ -114,7 +110,7 @@ def test_the_callback_sees_every_step_in_order(sampler, start):
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values())
 def test_the_same_generator_draws_the_same(sampler, start):
-    x_T, condition = start  # noqa: N806
+    x_T, condition = start
 
     def draw(seed):
         generator = torch.Generator().manual_seed(seed)
@@ -135,7 +131,7 @@ def test_guidance_is_linear_in_its_scale_and_one_is_plain(start):
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values())
 def test_transform_is_applied_to_every_prediction(sampler, start):
-    x_T, condition = start  # noqa: N806
+    x_T, condition = start
     seen = []
     sampler(
         toy_model, NoiseSchedule("linear"), x_T, condition, 10, generator=torch.Generator().manual_seed(0),

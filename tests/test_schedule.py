@@ -44,12 +44,8 @@ def test_posterior_is_bayes_rule(schedule, data):
     precision = alpha / (1 - alpha) + 1 / (1 - a_s)
     posterior = schedule.posterior(t, s)
     assert posterior.variance.item() == pytest.approx(1 / precision, rel=1e-5)
-    assert posterior.coef_x_t.item() == pytest.approx(
-        math.sqrt(alpha) / (1 - alpha) / precision, rel=1e-5, abs=1e-7
-    )
-    assert posterior.coef_x_0.item() == pytest.approx(
-        math.sqrt(a_s) / (1 - a_s) / precision, rel=1e-5, abs=1e-7
-    )
+    assert posterior.coef_x_t.item() == pytest.approx(math.sqrt(alpha) / (1 - alpha) / precision, rel=1e-5, abs=1e-7)
+    assert posterior.coef_x_0.item() == pytest.approx(math.sqrt(a_s) / (1 - a_s) / precision, rel=1e-5, abs=1e-7)
 
 
 def test_posterior_of_one_step_is_the_papers():
@@ -118,7 +114,7 @@ def test_buffers_of_the_report():
 
 
 @given(st.integers(2, 1000), st.data())
-def test_timesteps_lead_from_T_to_zero_without_repeats(num_steps, data):  # noqa: N802
+def test_timesteps_lead_from_T_to_zero_without_repeats(num_steps, data):
     schedule = NoiseSchedule("linear", num_steps)
     count = data.draw(st.integers(1, num_steps))
     steps = schedule.timesteps(count)

@@ -160,9 +160,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_files_and_advice(folder, tmp_
         return real(*args) * (float("nan") if len(calls) == 6 else 1.0)
 
     monkeypatch.setattr(training.diffusion, "loss", breaks_at_the_sixth)
-    message = (
-        r"loss is nan at step 5 \(pictures CLEVR_train_\d+_0.png.*lower learning_rate.*last good checkpoint"
-    )
+    message = r"loss is nan at step 5 \(pictures CLEVR_train_\d+_0.png.*lower learning_rate.*last good checkpoint"
     with pytest.raises(Failure, match=message):
         run(folder, tmp_path)
     kept = torch.load(tmp_path / "toy" / "checkpoint.pt", weights_only=True)
@@ -177,7 +175,8 @@ def test_two_processes_train_one_model(folder, tmp_path):
     script.write_text(
         "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); from test_training import toy\n"
         "from lab7 import training\n"
-        f"training.train(toy('epochs=2'), 'two', data=Path({str(folder)!r}), runs=Path({str(tmp_path)!r}), progress=False)\n"
+        f"data, runs = Path({str(folder)!r}), Path({str(tmp_path)!r})\n"
+        "training.train(toy('epochs=2'), 'two', data=data, runs=runs, progress=False)\n"
     )
     # with --cpu alone accelerate starts one process; --multi_gpu is its name for its launcher of several
     command = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]

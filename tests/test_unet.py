@@ -60,7 +60,7 @@ def test_condition_enters_before_the_named_blocks_only():
         seen = {}
         for name in ("down1", "down2", "up1", "up2"):
             getattr(model, name).register_forward_pre_hook(
-                lambda _m, args, name=name: seen.setdefault(name, []).append(args[0])
+                lambda _m, args, name=name, seen=seen: seen.setdefault(name, []).append(args[0])
             )
         model(x_t, t, condition)
         model(x_t, t, condition.roll(1, 0))

@@ -1,0 +1,235 @@
+"""The command line: exit codes, one line for a mistake, what is written, what stands on stdout."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from lab7.cli import COMMANDS, main
+from lab7.files import shipped_dir
+from lab7.judge import build_classifier
+from lab7.vocabulary import CLASSES
+
+CONDITIONS = ["red cube, cyan sphere", "gray cube"]
+TINY = ["--set", "epochs=1", "sampling.num_steps=2"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Weights of a network that was trained for one step on three pictures."""
+    from lab7.config import get_preset, override
+    from lab7.standin import write_standin
+    from lab7.training import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    write_standin(folder / "data", scenes=1, processes=1, progress=False)
+    preset = override(get_preset("smoke"), ["epochs=1", "sampling.num_steps=2"])
+    return train(preset, "tiny", data=folder / "data", runs=folder, progress=False) / "weights.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """An empty folder to stand in, with runs and builds of its own, and data only where a test makes some."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATA", "RUNS", "BUILD", "FIGURES"):
+        monkeypatch.setenv(f"LAB7_{name}", str(tmp_path / name.lower()))
+    return tmp_path
+
+
+@pytest.fixture
+def course_judge(place):
+    (place / "data").mkdir()
+    torch.save({"model": build_classifier().state_dict()}, place / "data" / "checkpoint.pth")
+
+
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command."""
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stopped:  # the parser's own way out
+        code = stopped.code
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return code, out, err
+
+
+def refused(capsys, *arguments) -> str:
+    """The one line that a mistake is told in."""
+    code, out, err = call(capsys, *arguments)
+    assert (code, out) == (2, "")
+    *progress, told = filter(None, err.splitlines())
+    assert told.startswith("lab7: ") and all("%|" in line for line in progress), err
+    return told
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_shows_an_example(capsys, command):
+    code, out, _ = call(capsys, *command, "--help")
+    assert code == 0
+    assert f"Example: lab7 {command[0]}" in " ".join(out.split()) if command else "report" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["bake"], "bake"),
+        ([], "doctor"),
+        (["train", "--preset", "huge"], "huge"),
+        (["report", "--preset", "huge"], "laptop"),
+        (["sample", "--conditions", "red cube", "--out", "x", "--samples", "two"], "two"),
+        (["data", "--scenes"], "scenes"),
+    ],
+)
+def test_what_the_parser_refuses(capsys, arguments, told):
+    code, out, err = call(capsys, *arguments)
+    assert code == 2 and out == "" and told in err
+
+
+def test_train_refuses_unknown_and_bad_settings(capsys):
+    assert "did you mean 'epochs'?" in refused(capsys, "train", "--preset", "smoke", "--set", "epoch=1")
+    assert "epochs must be a whole number, not 'many'" in refused(capsys, "train", "--set", "epochs=many")
+    assert "not of the form field=value" in refused(capsys, "train", "--set", "epochs")
+    assert "--name must be" in refused(capsys, "train", "--name", "../elsewhere")
+
+
+def test_a_setting_may_be_repeated_or_joined(capsys):
+    for first, second in (("epochs=1", "epoch=2"), ("epoch=2", "epochs=1")):
+        for words in ([first, second], [first, "--set", second], [first, "--name", "x", "--set", second]):
+            assert "unknown setting 'epoch'" in refused(capsys, "train", "--set", *words)
+
+
+def test_train_without_pictures(capsys):
+    assert "no such folder; run `lab7 data`" in refused(capsys, "train", "--preset", "smoke", "--no-score")
+
+
+def test_train_with_a_corrupt_picture(capsys, course_folder, monkeypatch):
+    monkeypatch.setenv("LAB7_DATA", str(course_folder))
+    first = sorted((course_folder / "iclevr").iterdir())[0]
+    first.write_bytes(first.read_bytes()[:100])
+    told = refused(capsys, "train", "--preset", "smoke", *TINY)
+    assert first.name in told
+
+
+@pytest.mark.parametrize("size", ["64", "64x", "0x0", "64x64x64", "-4x4", "100000x100000"])
+def test_data_refuses_a_bad_size(capsys, size):
+    told = refused(capsys, "data", f"--size={size}")
+    assert "size must" in told
+
+
+def test_data_writes_and_counts(capsys, place):
+    code, out, _ = call(capsys, "data", "--scenes", 2, "--size", "32x24", "--seed", 3, "--out", "made")
+    assert (code, out) == (0, "made: 6 pictures of 2 scenes\n")
+    with Image.open(place / "made" / "iclevr" / "CLEVR_train_000001_2.png") as picture:
+        assert picture.size == (32, 24)
+    assert "at least 1" in refused(capsys, "data", "--scenes", 0, "--out", "none")
+
+
+def test_sample_draws_every_condition(capsys, place, weights):
+    draw = ["sample", "--weights", weights, "--seed", 4]
+    code, out, _ = call(capsys, *draw, "--conditions", *CONDITIONS, "--samples", 2, "--out", "a")
+    assert code == 0 and out.startswith("a: 4 pictures of 2 conditions")
+    names = ["000_0.png", "000_1.png", "001_0.png", "001_1.png"]
+    assert sorted(path.name for path in (place / "a").iterdir()) == [*names, "conditions.json", "grid.png"]
+    with Image.open(place / "a" / "000_0.png") as picture:
+        assert picture.size == (64, 64)
+
+    again = ["--conditions", "a/conditions.json", "--samples", 2, "--out", "b", "--json"]
+    code, out, _ = call(capsys, *draw, *again)
+    assert code == 0 and json.loads(out)["pictures"] == names
+    for name in names:
+        assert (place / "a" / name).read_bytes() == (place / "b" / name).read_bytes()
+    code, _, _ = call(capsys, "sample", "--weights", weights, "--seed", 5, *again[:-3], "--out", "c")
+    assert (place / "c" / "000_0.png").read_bytes() != (place / "a" / "000_0.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--conditions", "red cub"], "did you mean 'red cube'?"),
+        (["--conditions", "red cube, red cube"], "red cube"),
+        (["--conditions", ""], ""),
+        (["--conditions", "nowhere.json"], "nowhere.json: no such file"),
+        (["--conditions", "red cube", "--samples", "0"], "at least 1"),
+        (["--conditions", "red cube", "--steps", "0"], "steps"),
+        (["--conditions", "red cube", "--steps", "1001"], "steps"),
+    ],
+)
+def test_sample_refuses(capsys, place, weights, arguments, told):
+    assert told in refused(capsys, "sample", "--weights", weights, "--out", "out", *arguments)
+    assert not (place / "out").exists()
+
+
+def test_sample_refuses_weights_that_are_none(capsys, place):
+    draw = ["sample", "--conditions", "red cube", "--out", "out", "--weights"]
+    assert "nowhere.safetensors: no such weights" in refused(capsys, *draw, "nowhere.safetensors")
+    (place / "odd.safetensors").write_bytes(b"no weights at all")
+    assert "odd.safetensors: not weights that" in refused(capsys, *draw, "odd.safetensors")
+
+
+def test_judge_reads_both_forms_of_names(capsys, place, course_judge):
+    conditions = [["red cube"], ["cyan sphere", "gray cube"]]
+    (place / "list.json").write_text(json.dumps(conditions))
+    (place / "one").mkdir(), (place / "many").mkdir()
+    for index in range(2):
+        picture = Image.new("RGB", (64 + index, 64), (90 * index, 40, 40))
+        picture.save(place / "one" / f"{index:03d}.png")
+        for k in range(3):
+            picture.save(place / "many" / f"{index:03d}_{k}.png")
+    picture.save(place / "many" / "grid.png")
+
+    code, out, _ = call(capsys, "judge", "--images", "one", "--conditions", "list.json", "--json")
+    one = json.loads(out)
+    assert code == 0 and one["pictures"] == 2 and one["top_k"]["total"] == 3 and one["judge"]["is_course"]
+    code, out, _ = call(capsys, "judge", "--images", "many", "--conditions", "list.json", "--json")
+    many = json.loads(out)
+    assert many["pictures"] == 6 and many["top_k"]["total"] == 9 and many["top_k"]["hits"] == 3 * one["top_k"]["hits"]
+    code, out, _ = call(capsys, "judge", "--images", "many", "--conditions", "red cube", "cyan sphere, gray cube")
+    hits = f"top-k: {many['top_k']['hits']}/9 = "
+    assert code == 0 and out.startswith("6 pictures, the course's judge") and hits in out and "95% interval" in out
+
+
+def test_judge_refuses(capsys, place, course_judge):
+    count = ["judge", "--conditions", "red cube", "--images"]
+    assert "nowhere: no such folder" in refused(capsys, *count, "nowhere")
+    assert "say --images DIR and --conditions" in refused(capsys, "judge")
+    (place / "empty").mkdir()
+    assert "holds no pictures named" in refused(capsys, *count, "empty")
+    Image.new("RGB", (64, 64)).save(place / "empty" / "001.png")
+    assert "only 1 conditions are given" in refused(capsys, *count, "empty")
+    assert "have no picture, 000.png first" in refused(capsys, *count[:2], "red cube", "red cube", "--images", "empty")
+    (place / "empty" / "000.png").write_bytes(b"none")
+    assert "000.png: not a picture" in refused(capsys, *count[:2], "red cube", "red cube", "--images", "empty")
+    told = refused(capsys, *count, "empty", "--weights", "no.pth")
+    assert "no.pth: no such file" in told
+
+
+def test_without_the_courses_judge_ours_speaks(capsys, place, weights):
+    if not (shipped_dir() / "weights" / "judge.safetensors").exists():
+        pytest.skip("the shipped judge is not in this checkout")
+    call(capsys, "sample", "--weights", weights, "--conditions", *CLASSES[:3], "--out", "drawn")
+    code, out, _ = call(capsys, "judge", "--images", "drawn", "--conditions", "drawn/conditions.json", "--json")
+    assert code == 0 and not json.loads(out)["judge"]["is_course"]
+
+
+def test_the_report_refuses_what_no_notebook_has(capsys):
+    told = refused(capsys, "report", "--preset", "smoke", "--set", "sead=1")
+    assert "no notebook has the parameter 'sead'; did you mean 'seed'?; known, with defaults: " in told
+    assert "seed must be a whole number" in refused(capsys, "report", "--set", "seed=many")
+
+
+def test_a_full_run_is_refused_twice_and_goes_on_with_resume(capsys, course_folder, monkeypatch):
+    monkeypatch.setenv("LAB7_DATA", str(course_folder))
+    train = ["train", "--preset", "smoke", "--name", "mine", *TINY]
+    code, out, err = call(capsys, *train, "--json")
+    assert code == 0 and json.loads(out)["judge"]["is_course"] and "mine" in err
+    assert "holds a run already; go on with --resume" in refused(capsys, *train)
+    assert "was begun with data.image_size=32" in refused(capsys, *train, "image_size=64", "--resume")
+    code, out, _ = call(capsys, *train, "--resume")
+    assert code == 0 and "test: " in out and "95% interval" in out
+
+
+def test_a_disk_that_cannot_be_written(capsys, place, weights):
+    (place / "file").write_text("in the way")
+    told = refused(capsys, "sample", "--weights", weights, "--conditions", "red cube", "--out", "file/out")
+    assert "cannot be written" in told

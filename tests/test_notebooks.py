@@ -1,0 +1,184 @@
+"""The notebooks as committed: whole, with outputs that are compared, and readable for whoever opens them."""
+
+import ast
+import copy
+import importlib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lab7 import binding
+from lab7.files import ROOT
+from lab7.notebooks import read_notebook
+
+NAMES = ("01_data", "02_unet", "03_schedule", "04_training", "05_sampling", "06_ablation")
+IGNORED = {"nbval-ignore-output", "nbval-skip"}  # tags of cells whose output is not compared
+LONGEST_DEF = 12  # lines: what is longer belongs in lab7
+LARGEST = 1_500_000  # bytes of a notebook
+PLACE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users|mnt|usr|opt|var)/|\b[A-Z]:\\\\")
+IMPORT_NAMES = {"pillow": "PIL"}  # packages that are imported under another name
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def compared(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The cells whose stored text nbval compares with what comes out anew."""
+    return [cell for cell in code_cells(notebook) if not IGNORED & set(cell.metadata.get("tags", [])) and texts(cell)]
+
+
+def texts(cell: nbformat.NotebookNode) -> list[str]:
+    """What a cell's outputs say, pictures aside."""
+    return [text for output in cell.outputs for text in _texts(output) if text.strip()]
+
+
+def _texts(output: nbformat.NotebookNode) -> Iterator[str]:
+    if "text" in output:
+        yield output.text
+    for kind, value in output.get("data", {}).items():
+        if not kind.startswith("image/png"):
+            yield value if isinstance(value, str) else json.dumps(value)
+
+
+def faults(notebook: nbformat.NotebookNode) -> list[str]:
+    """What is wrong with a notebook as committed; empty where it can be read, run and checked."""
+    found = []
+    cells = code_cells(notebook)
+    if notebook.cells[0].cell_type != "markdown" or not notebook.cells[0].source.startswith("# "):
+        found.append("the first cell is no title")
+    if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
+        found.append("its cells were not run once, in order, from a fresh start")
+    if len(compared(notebook)) < 2:
+        found.append(f"{len(compared(notebook))} cells have outputs that are compared; two are wanted")
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        found.append("its kernel is not python3")
+    if "papermill" in notebook.metadata:
+        found.append("papermill left its metadata behind")
+    for cell in notebook.cells:
+        if left := {"papermill", "execution"} & set(cell.metadata):
+            found.append(f"{cell.id}: left-over metadata {', '.join(left)}")
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            found.append(f"{cell.id}: papermill left its parameters behind")
+        if PLACE.search(cell.source):
+            found.append(f"{cell.id}: names a folder of one machine")
+    for cell in cells:
+        if any(output.output_type == "error" or output.get("name") == "stderr" for output in cell.outputs):
+            found.append(f"{cell.id}: an error or a warning is among its outputs")
+        if any(PLACE.search(text) for text in texts(cell)):
+            found.append(f"{cell.id}: a folder of one machine is among its outputs")
+    return found
+
+
+@pytest.fixture(scope="module")
+def notebooks() -> dict[str, nbformat.NotebookNode]:
+    return {name: nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4) for name in NAMES}
+
+
+def test_all_are_there():
+    assert tuple(path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_as_committed(notebooks, name):
+    nbformat.validate(notebooks[name])
+    assert faults(notebooks[name]) == []
+    assert (ROOT / "notebooks" / f"{name}.ipynb").stat().st_size < LARGEST
+
+
+def test_the_check_sees_what_is_wrong(notebooks):
+    """A stripped notebook passes nbval without checking anything: it is found here."""
+    stripped = copy.deepcopy(notebooks["03_schedule"])
+    for cell in code_cells(stripped):
+        cell.outputs, cell.execution_count = [], None
+    assert len(faults(stripped)) == 2
+
+    spoilt = copy.deepcopy(notebooks["03_schedule"])
+    spoilt.metadata["papermill"] = {}
+    cell = code_cells(spoilt)[-1]
+    cell.metadata["papermill"] = {}
+    cell.source += "\nopen('/home/me/data.json')"
+    cell.outputs = [nbformat.v4.new_output("stream", name="stderr", text="a warning in /tmp/ipykernel_1/2.py")]
+    assert len(faults(spoilt)) == 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_plain(name):
+    defaults = read_notebook(ROOT / "notebooks" / f"{name}.ipynb").defaults
+    assert defaults["preset"] == "quick" and defaults["seed"] == 0
+    for value in defaults.values():
+        for item in value if isinstance(value, list) else [value]:
+            assert type(item) in (bool, int, float, str)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_imported_is_there_and_asked_for(notebooks, name):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["lab"]]
+    packages = {re.split(r"[<>=~!\[ ]", line)[0] for line in wanted}
+    allowed = {IMPORT_NAMES.get(package, package) for package in packages} | {"lab7", "IPython"}
+    for node in nodes(notebooks[name]):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name) or importlib.import_module(f"{node.module}.{alias.name}")
+        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for module in modules:
+            root = module.partition(".")[0]
+            assert root in allowed or root in sys.stdlib_module_names, f"{module} is no dependency of the lab"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_algorithms_are_in_lab7(notebooks, name):
+    for node in nodes(notebooks[name]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            assert node.end_lineno - node.lineno < LONGEST_DEF, f"{node.name} belongs in a module of lab7"
+
+
+def nodes(notebook: nbformat.NotebookNode) -> Iterator[ast.AST]:
+    for cell in code_cells(notebook):
+        lines = [line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!"))]
+        yield from ast.walk(ast.parse("\n".join(lines)))
+
+
+def test_figures_and_tables_are_committed_and_in_the_readmes_map():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    known = {**binding.FIGURES, **binding.TABLES}
+    named = set(re.findall(r"\b(?:fig\d\d|table\d)_\w+?(?=\.(?:png|svg|csv|md)\b|\b)", readme))
+    assert named == set(known)
+    for name, made_by in known.items():
+        wanted = ("png", "svg") if name in binding.FIGURES else ("csv", "md")
+        for suffix in wanted:
+            assert (ROOT / "figures" / f"{name}.{suffix}").stat().st_size > 0
+        row = next(line for line in readme.splitlines() if name in line and made_by in line)
+        source = (ROOT / "notebooks" / f"{made_by}.ipynb").read_text(encoding="utf-8")
+        assert f'\\"{name}\\"' in source, f"{made_by} does not make {name}, yet the README says so: {row}"
+
+
+def test_a_tampered_output_fails_and_an_untouched_one_passes(notebooks, tmp_path):
+    notebook = copy.deepcopy(notebooks["03_schedule"])
+    cell = compared(notebook)[0]
+    notebook.cells = notebook.cells[: notebook.cells.index(cell) + 1]  # the rest would only take time
+    nbformat.write(notebook, tmp_path / "untouched.ipynb")
+    output = next(output for output in cell.outputs if any(_texts(output)))
+    if "text" in output:
+        output.text = "7" + output.text
+    else:
+        output.data["text/plain"] = "7" + output.data["text/plain"]
+    nbformat.write(notebook, tmp_path / "tampered.ipynb")
+    assert nbval(tmp_path / "untouched.ipynb") == 0
+    assert nbval(tmp_path / "tampered.ipynb") == 1
+
+
+def nbval(path: Path) -> int:
+    """The exit code of pytest on one notebook: 0 passed, 1 failed."""
+    command = [sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+    return subprocess.run([*command, path.name], cwd=path.parent, capture_output=True, timeout=300).returncode

@@ -1,0 +1,101 @@
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lab7.render import LOOK, REFLECTANCE, project, radiance, render
+from lab7.scenes import Scene, SceneObject, scene_at
+from lab7.vocabulary import CLASSES
+
+FRAMES = Path(__file__).resolve().parent.parent.parent / "shared" / "reference"
+
+
+def alone(label, x=0.0, y=0.0, yaw=0.3):
+    return Scene((SceneObject(label, x, y, yaw),))
+
+
+def test_pictures_are_repeatable_and_grain_is_all_that_its_seed_changes():
+    scene = scene_at(0, 3)
+    assert np.array_equal(render(scene), render(scene))
+    a, b = render(scene, grain_seed=1).astype(int), render(scene, grain_seed=2).astype(int)
+    assert 0 < np.abs(a - b).mean() < 1 and np.abs(a - b).max() <= 3
+
+
+def test_grain_is_as_strong_as_asked():
+    scene = alone(0)
+    clean = render(scene, 320, 240, dataclasses.replace(LOOK, grain=0.0)).astype(float)
+    noise = render(scene, 320, 240, dataclasses.replace(LOOK, grain=4.0)).astype(float) - clean
+    assert noise.std() == pytest.approx(4, rel=0.03) and abs(noise.mean()) < 0.1
+
+
+@pytest.mark.parametrize("label", range(24))
+def test_an_object_is_where_it_should_be_in_its_colour(label):
+    x, y = 1.3, -1.1
+    light, cover = radiance(alone(label, x, y), 64, 64)
+    column, row = project(x, y, LOOK.radius)
+    rows, columns = np.nonzero(cover[0] > 0.99)
+    assert columns.mean() + 0.5 == pytest.approx(64 * column, abs=1)
+    assert rows.mean() + 0.5 == pytest.approx(64 * row, abs=1.5)
+    paint = light[cover[0] > 0.99].mean(axis=0)
+    wanted = REFLECTANCE[label % 8]
+    likeness = paint @ wanted / np.linalg.norm(paint) / np.linalg.norm(wanted)
+    assert likeness > 0.98, CLASSES[label]
+
+
+def test_shapes_differ_as_they_should():
+    covers = [radiance(alone(8 * shape, yaw=0.0), 64, 64)[1][0].sum() for shape in range(3)]
+    cube, sphere, cylinder = covers
+    assert sphere < cylinder < cube
+    turned = radiance(alone(0, yaw=0.8), 64, 64)[0] - radiance(alone(0, yaw=0.0), 64, 64)[0]
+    assert np.abs(turned).max() > 0.02
+    for shape in (1, 2):  # round ones look alike from all sides
+        turned = radiance(alone(8 * shape, yaw=0.8), 64, 64)[0] - radiance(alone(8 * shape, yaw=0.0), 64, 64)[0]
+        assert np.abs(turned).max() < 1e-3
+
+
+def test_an_object_casts_shadows_on_the_floor_and_light_elsewhere_stays():
+    empty, _ = radiance(alone(8, x=40.0), 64, 64)
+    light, cover = radiance(alone(8), 64, 64)
+    change = (light - empty)[cover[0] == 0].sum(axis=1)
+    assert change.min() < -0.1
+    assert change.max() < 1e-9
+    assert (np.abs(change) < 1e-3).mean() > 0.7
+
+
+def test_nearer_objects_hide_farther_ones():
+    near, far = SceneObject(9, 1.8, -1.6, 0.0), SceneObject(11, 0.0, 0.0, 0.0)
+    for order in ((near, far), (far, near)):
+        _, cover = radiance(Scene(order), 64, 64)
+        assert cover.sum(axis=0).max() <= 1 + 1e-9
+        hidden = cover[order.index(far)].sum() / radiance(Scene((far,)), 64, 64)[1].sum()
+        assert hidden < 0.95 and cover[order.index(near)].sum() > 0
+
+
+def test_the_course_size_shrinks_to_the_small_one():
+    look = dataclasses.replace(LOOK, grain=0.0, blur=0.5)
+    scene = scene_at(0, 11)
+    large = Image.fromarray(render(scene, 320, 240, look)).resize((64, 64), Image.Resampling.BOX)
+    small = render(scene, 64, 64, look)
+    assert np.abs(np.asarray(large, dtype=float) - small).mean() < 0.5
+
+
+def test_another_look_gives_another_picture():
+    scene = scene_at(0, 2)
+    for change in ({"distance": 10.0}, {"floor": 0.2}, {"sun": (0.5, 0.3, 0.3)}, {"radius": 0.5}):
+        other = render(scene, look=dataclasses.replace(LOOK, **change)).astype(int)
+        assert np.abs(other - render(scene)).mean() > 0.5
+
+
+def test_the_fit_to_the_real_frames():
+    if not FRAMES.is_dir():
+        pytest.skip("the six real frames are not here; they are not part of the project")
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+    try:
+        from fit_renderer import frame_errors
+    finally:
+        sys.path.pop(0)
+    whole, own = np.mean(frame_errors(FRAMES), axis=0)
+    assert whole <= 2.5 and own <= 12

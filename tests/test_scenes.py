@@ -1,0 +1,70 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab7.render import project, radiance
+from lab7.scenes import EXTENT, MIN_DISTANCE, Scene, has_room, sample_scene, scene_at
+from lab7.vocabulary import CLASSES
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5))
+def test_scenes_keep_clevrs_rules(seed, count):
+    scene = sample_scene(np.random.default_rng(seed), count)
+    assert len(scene.objects) == count and len(set(scene.labels)) == count
+    assert (scene.objects[0].x, scene.objects[0].y) == (0, 0)
+    for i, a in enumerate(scene.objects):
+        assert abs(a.x) <= EXTENT and abs(a.y) <= EXTENT and 0 <= a.yaw < 2 * math.pi
+        for b in scene.objects[:i]:
+            assert math.dist((a.x, a.y), (b.x, b.y)) >= MIN_DISTANCE
+            assert has_room(a.x - b.x, a.y - b.y) and has_room(b.x - a.x, b.y - a.y)
+
+
+def test_every_place_is_in_view():
+    corners = [(x, y, z) for x in (-3.6, 3.6) for y in (-3.6, 3.6) for z in (0, 1.2)]
+    # an object at an extreme corner reaches 0.6 beyond its centre; all of it stays on the film
+    assert all(0 < value < 1 for corner in corners for value in project(*corner))
+
+
+def test_no_object_is_hidden():
+    """At least a quarter of every object is seen in 200 scenes, and nine in ten are seen for the most part."""
+    seen = []
+    for index in range(200):
+        scene = scene_at(5, index)
+        _, cover = radiance(scene, 32, 32)
+        for k, thing in enumerate(scene.objects):
+            _, alone = radiance(Scene((thing,)), 32, 32)
+            seen.append(cover[k].sum() / alone.sum())
+    assert min(seen) > 0.25
+    assert np.mean(np.array(seen) > 0.7) > 0.9
+
+
+def test_scene_numbers_have_streams_of_their_own():
+    assert scene_at(0, 7) == scene_at(0, 7)
+    assert scene_at(0, 7) != scene_at(0, 8) and scene_at(0, 7) != scene_at(1, 7)
+
+
+def test_classes_occur_evenly():
+    counts = np.zeros(24)
+    for index in range(4000):
+        for thing in scene_at(0, index).objects:
+            counts[thing.label] += 1
+    assert abs(counts / 500 - 1).max() < 0.2  # 500 expected, deviation 21
+
+
+def test_first_keeps_the_order():
+    scene = scene_at(0, 0)
+    assert scene.first(2).labels == scene.labels[:2]
+    assert scene.objects[0].name == CLASSES[scene.objects[0].label]
+
+
+def test_given_labels_are_kept_and_bad_ones_refused():
+    rng = np.random.default_rng(0)
+    assert sample_scene(rng, labels=[3, 20]).labels == [CLASSES[3], CLASSES[20]]
+    with pytest.raises(ValueError, match="no label twice"):
+        sample_scene(rng, labels=[3, 3])
+    with pytest.raises(ValueError, match="at most 5 objects"):
+        sample_scene(rng, 6)
