@@ -40,6 +40,11 @@ def is_standin(folder: Path | str) -> bool:
     return not finished or not labels.exists() or sha256(labels) == finished
 
 
+def _is_finished(folder: Path) -> bool:
+    manifest = read_json(folder / "standin.json", "what the pictures were rendered from")
+    return (folder / "train.json").exists() and "train_sha256" in manifest
+
+
 def picture_name(scene: int, k: int) -> str:
     """The course's name for the picture of a scene with its first k + 1 objects."""
     return f"CLEVR_train_{scene:06d}_{k}.png"
@@ -80,7 +85,7 @@ def write_standin(
         for left_over in pictures.glob(".*.tmp"):
             left_over.unlink()
         done = {entry.name for entry in os.scandir(pictures)}
-        if before == scenes and (out / "train.json").exists() and all(_is_whole(pictures / name) for name in names):
+        if before == scenes and _is_finished(out) and all(_is_whole(pictures / name) for name in names):
             return
         _check_space(out, (len(names) - len(done)) * width * height * 2)
         (out / "train.json").unlink(missing_ok=True)

@@ -204,9 +204,10 @@ def test_convolution_by_matrix_is_the_convolution(size, stride, padding):
 
 
 def test_training_lowers_the_loss_and_is_repeatable():
-    images, labels = rendered(seed=1, scenes=8)
+    images, labels = rendered(seed=1, scenes=4, processes=1)
     state = torch.random.get_rng_state()
-    runs = [fit(images, labels, epochs=3, batch_size=8, seed=seed, progress=False) for seed in (0, 0, 1)]
+    runs = [fit(images, labels, epochs=3, batch_size=6, seed=seed, progress=False) for seed in (0, 0)]
+    runs.append(fit(images, labels, epochs=1, batch_size=12, seed=1, progress=False))
     assert torch.equal(torch.random.get_rng_state(), state)  # nobody else's random numbers change
     (first, losses), (again, _), (other, _) = runs
     assert len(losses) == 3 and losses[-1] < 0.75 * losses[0]
@@ -228,7 +229,7 @@ def test_train_judge_writes_weights_and_their_record(tmp_path):
 def test_shipped_judge_reads_unseen_renders(monkeypatch, tmp_path):
     monkeypatch.setenv("LAB7_DATA", str(tmp_path))  # no course file there: ours speaks
     judge = default_judge()
-    images, labels = rendered(EXAMINATION_SEED + 77, scenes=60)
+    images, labels = rendered(EXAMINATION_SEED + 77, scenes=60, processes=1)
     clean = images.float() / 127.5 - 1
     result = examine(judge, images, labels)
     outputs = judge.probabilities(clean)
