@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lab7.anatomy import BLOCKS, Call, Shape, calls, shape_text
-from lab7.sketch import BLUE, GREEN, GREY, ORANGE, PINK, Box, arrow, box, canvas, cuboid, frame, pill, write
-from lab7.unet import UNet
+from lab7.sketch import BLUE, BROWN, GREEN, GREY, ORANGE, PINK, Box, arrow, box, canvas, cuboid, frame, pill, write
+from lab7.unet import PLACES, UNet
 
 FEEDS = {
     "init_conv": ("x_t",),
@@ -32,13 +32,14 @@ def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
     """The whole network (Fig. 1): a solid for what leaves each block, as high as it has pixels and as wide as it has
     channels; the skips; and where the condition enters."""
     by_path = {call.path: call for call in calls(model, batch_size)}
-    figure, axes = canvas(7.2, 5.2)
-    left, middle, right = 2.25, 3.55, 4.85
+    height = 5.45
+    figure, axes = canvas(7.2, height)
+    left, middle, right, out = 2.3, 3.55, 4.75, 6.6
     shape = {name: by_path[name].output for name in BLOCKS} | {"x_t": by_path["init_conv"].inputs[0]}
     size = {name: _size(shape[name], model) for name in shape}
-    full = 5.2 - 0.45 - 1.3 * size["init_conv"][1]  # where the solids of full resolution stand
-    half = full - 0.86 - 1.15 * size["down1"][1]
-    quarter = half - 0.74 - 1.15 * size["down2"][1]
+    full = height - 0.45 - 1.3 * size["init_conv"][1]  # where the solids of full resolution stand
+    half = full - 0.97 - 1.15 * size["down1"][1]
+    quarter = half - 0.78 - 1.15 * size["down2"][1]
     place = {
         "x_t": (0.5, full, GREY),
         "init_conv": (left, full, BLUE),
@@ -48,7 +49,7 @@ def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
         "up0": (right, quarter, GREEN),
         "up1": (right, half, GREEN),
         "up2": (right, full, GREEN),
-        "out": (6.72, full, GREY),
+        "out": (out, full, GREY),
     }
     for name, (x, y, colour) in place.items():
         cuboid(axes, x, y, *size[name], colour)
@@ -56,12 +57,12 @@ def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
     def label(name: str, x: float, y: float, align: str) -> None:
         kind = "" if name == "x_t" else f"{_kind(model, by_path[name])}\n"
         write(axes, x, y, name, align, bold=True, size=8.5)
-        write(axes, x, y - 0.145, f"{kind}{shape_text(shape[name])}", align, size=7.2, top=True)
+        write(axes, x, y - 0.09, f"{kind}{shape_text(shape[name])}", align, size=7.2, top=True)
 
     for name in ("x_t", "out", "hidden"):
         label(name, place[name][0], place[name][1] - 0.12, "center")
     label("init_conv", left - 0.12, full - 0.12, "right")
-    label("up2", right + 0.12, full - 0.12, "left")
+    label("up2", right + 0.26, full - 0.12, "left")
     for name, x, align, side in (
         ("down1", left, "right", -1),
         ("down2", left, "right", -1),
@@ -75,7 +76,7 @@ def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
         return place[name][1] + 1.16 * size[name][1]
 
     def inject(name: str, x: float, y: float, side: int) -> None:
-        if name in model.embedding_of:
+        if name in PLACES[model.condition_at]:
             pill(axes, x, y, _equation(model), ORANGE)
             shape = by_path[f"time_embeddings.{model.embedding_of[name]}"].output
             letters = "c, t" if len(model.label_embeddings) else "t"
@@ -87,7 +88,7 @@ def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
     arrow(axes, (0.5 + 0.34 * size["x_t"][1], level), (left - size["init_conv"][0] / 2, level))
     for above, below in (("init_conv", "down1"), ("down1", "down2")):
         arrow(axes, (left, place[above][1]), (left, top(below)))
-        inject(below, left, top(below) + 0.24, -1)
+        inject(below, left, top(below) + 0.27, -1)
     depth = 0.62 + size["hidden"][1] / 2
     arrow(axes, (left, quarter), (left, depth), (middle - size["hidden"][0] / 2, depth))
     # Up on the right; the skips join by concatenation.
@@ -96,14 +97,14 @@ def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
         pill(axes, (middle + right) / 2 + 0.2, depth, "cat c, t", ORANGE)
     for below, above, skip in (("up0", "up1", "down2"), ("up1", "up2", "down1")):
         arrow(axes, (right, top(below)), (right, place[above][1]))
-        inject(above, right, top(below) + 0.2, 1)
+        inject(above, right, top(below) + 0.22, 1)
         join, y = place[above][1] - 0.2, place[skip][1] + size[skip][1] / 2
         x = left + size[skip][0] / 2 + 0.16 * size[skip][1]
-        arrow(axes, (x, y), (right - 0.62, y), (right - 0.62, join), (right - 0.16, join), dashed=True)
+        arrow(axes, (x, y), (right - 0.45, y), (right - 0.45, join), (right - 0.16, join), dashed=True)
         pill(axes, right, join, "cat", GREY)
-        _skip_note(axes, (left + right) / 2 - 0.12, y, skip, by_path[f"{above}.layers.0"].inputs[0])
-    join, over = (right + 6.72) / 2 + 0.12, 5.2 - 0.2
-    arrow(axes, (right + size["up2"][0] / 2 + 0.16 * size["up2"][1], level), (6.72 - size["out"][0] / 2, level))
+        _skip_note(axes, (left + right) / 2 - 0.03, y, skip, by_path[f"{above}.layers.0"].inputs[0])
+    join, over = (right + out) / 2 + 0.1, height - 0.25
+    arrow(axes, (right + size["up2"][0] / 2 + 0.16 * size["up2"][1], level), (out - size["out"][0] / 2, level))
     arrow(axes, (left + 0.05, top("init_conv")), (left + 0.05, over), (join, over), (join, level + 0.09), dashed=True)
     pill(axes, join, level, "cat", GREY)
     _skip_note(axes, (left + right) / 2 + 0.1, over, "init_conv", by_path["out"].inputs[0])
@@ -115,7 +116,7 @@ def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
             for bank in ("label_embeddings", "time_embeddings")
         )
         note = f"c: from the label, {shape_text(label_in)}\nt: from the time, {shape_text(time_in)}"
-        write(axes, 5.35, 0.3, note, "left", size=7.2, colour=ORANGE)
+        write(axes, 5.35, 0.3, note, "left", size=7.2, colour=BROWN)
     return figure
 
 
@@ -126,7 +127,7 @@ def block_figure(model: UNet, *names: str, batch_size: int = 32) -> Figure:
     sources = [
         Box(
             source,
-            _equation(model) if place == 0 and names[0] in model.embedding_of else "",
+            _equation(model) if place == 0 and names[0] in PLACES[model.condition_at] else "",
             by_path[source].output if source in by_path else by_path[names[0]].inputs[0],
         )
         for place, source in enumerate(FEEDS[names[0]])
@@ -138,12 +139,15 @@ def block_figure(model: UNet, *names: str, batch_size: int = 32) -> Figure:
             if call.inputs[0] != before:  # something was put beside it on the way
                 groups.append(("", [Box("cat", "channels", call.inputs[0], GREY)]))
             parent = call.path.rpartition(".")[0]
-            label = f"{parent}: {by_path[parent].kind}" if parent else f"{call.path}: {call.kind}"
+            label = parent or call.path
             if groups[-1][0] != label:
                 groups.append((label, []))
             groups[-1][1].append(_layer_box(call))
             before = call.output
-    return _chain(sources, groups[1:])
+    named = [
+        (f"{label}: {by_path[label].kind}" if label and len(boxes) > 1 else label, boxes) for label, boxes in groups
+    ]
+    return _chain(sources, named[1:])
 
 
 def embedding_figure(model: UNet, place: str = "up1", batch_size: int = 32) -> Figure:
@@ -196,33 +200,39 @@ def _chain(sources: list[Box], groups: list[tuple[str, list[Box]]]) -> Figure:
         rows[-1].append(group)
         used += len(group[1])
     columns = max(sum(len(boxes) for _, boxes in row) + (row is rows[0]) for row in rows)
-    step = min(1.18, 7.2 / columns)
+    margin = 0.14 if len(rows) > 1 else 0.02  # where the line turns back
+    step = min(1.18, (7.2 - 2 * margin) / columns)
     tall, first = 1.32, 0.35 * (len(sources) - 1)
-    figure, axes = canvas(max(columns * step, 3.6), tall * len(rows) + first)
+    figure, axes = canvas(columns * step + 2 * margin, tall * len(rows) + first)
+    axes.set_xlim(-margin, columns * step + margin)
     for number, row in enumerate(rows):
         y, column = tall * (len(rows) - number) - 0.72 + first * (number == 0) / 2, 0
         if number == 0:
             gap = 0.75
             for place, source in enumerate(sources):
                 at = y + gap * ((len(sources) - 1) / 2 - place)
-                box(axes, step / 2, at, step - 0.2, source)
+                box(axes, step / 2, at, step - min(0.2, 0.17 * step), source)
                 arrow(axes, (step - 0.1, at), (step + 0.1, y + (at - y) * 0.12))
             column = 1
         for label, boxes in row:
             if label:
                 frame(axes, column * step + 0.03, y - 0.5, len(boxes) * step - 0.06, 1.1, label)
             for item in boxes:
-                if column:
-                    if column > 1 or number:
-                        arrow(axes, (column * step - 0.1, y), (column * step + 0.1, y))
-                box(axes, (column + 0.5) * step, y, step - 0.2, item)
+                if column and (column > 1 or number):  # the sources have arrows of their own
+                    arrow(axes, (column * step - 0.1, y), (column * step + 0.1, y))
+                box(axes, (column + 0.5) * step, y, step - min(0.2, 0.17 * step), item)
                 column += 1
         if row is not rows[-1]:
             below = tall * (len(rows) - number - 1) - 0.72
             turn = y - 0.6
             arrow(
-                axes, (column * step - 0.1, y), (column * step + 0.03, y), (column * step + 0.03, turn),
-                (step * 0.05, turn), (step * 0.05, below), (0.1, below),
+                axes,
+                (column * step - 0.1, y),
+                (column * step + 0.06, y),
+                (column * step + 0.06, turn),
+                (-0.06, turn),
+                (-0.06, below),
+                (0.1, below),
             )
     return figure
 
@@ -257,4 +267,4 @@ def _size(shape: Shape, model: UNet) -> tuple[float, float]:
 
 
 def _skip_note(axes: Axes, x: float, y: float, skip: str, shape: Shape) -> None:
-    write(axes, x, y + 0.1, f"{skip} beside it: {shape_text(shape)}", size=7.2, colour=GREY)
+    write(axes, x, y + 0.1, f"with {skip}: {shape_text(shape)}", size=7.2, colour=GREY)

@@ -34,6 +34,7 @@ STYLE: Any = {  # matplotlib types its keys one by one
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": PALE,
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
@@ -94,4 +95,78 @@ def picture_grid(
                 axes[r, 0].set_ylabel(row_labels[r], rotation=0, ha="right", va="center", fontsize=8)
         if title:
             figure.suptitle(title, fontsize=9.5, fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+def class_counts(labels: Tensor, names: Sequence[str]) -> Figure:
+    """How many pictures show each class; labels (N, 24)."""
+    counts = labels.sum(dim=0).tolist()
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=2.6)
+        axis = figure.subplots()
+        axis.bar(range(len(names)), counts, color=COLOURS[0])
+        axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7.5)
+        axis.grid(False, axis="x")
+        axis.set_ylabel("pictures")
+        axis.set_title(f"every class is shown {min(counts)} to {max(counts)} times")
+    return figure
+
+
+def mean_and_deviation(mean: Tensor, deviation: Tensor, values: Sequence[tuple[str, Tensor]]) -> Figure:
+    """The mean picture and the deviation of each pixel, both (3, H, W) in [-1, 1] units, and histograms of values."""
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=2.5)
+        left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1.2, 1.7))
+        left.imshow(to_shown(mean))
+        left.set_title("mean picture")
+        shown = middle.imshow(deviation.mean(dim=0).numpy(), cmap="cividis", vmin=0)
+        middle.set_title("deviation of a pixel")
+        figure.colorbar(shown, ax=middle, shrink=0.8, label="in [-1, 1] units")
+        for axis in (left, middle):
+            axis.set_axis_off()
+        bins = np.linspace(-3.5, 3.5, 141)
+        for (name, sample), colour, dash in zip(values, COLOURS, DASHES, strict=False):
+            numbers = sample.flatten().numpy()
+            right.hist(numbers, bins=bins, density=True, histtype="step", color=colour, linestyle=dash, label=name)
+        right.set_yscale("log")
+        right.set_xlabel("value of a pixel")
+        right.set_ylabel("density")
+        right.set_title("what the network sees")
+        right.set_ylim(top=60)
+        right.legend(loc="upper right", handlelength=1.2)
+    return figure
+
+
+def schedule_curves(schedules: Sequence[Any]) -> Figure:
+    """beta_t, and what is left of the picture, against t/T for several NoiseSchedules."""
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=2.7)
+        left, right = figure.subplots(1, 2)
+        for schedule, colour, dash in zip(schedules, COLOURS, DASHES, strict=False):
+            t = np.arange(schedule.num_steps + 1) / schedule.num_steps
+            left.plot(t[1:], schedule.beta[1:].numpy(), color=colour, linestyle=dash, label=schedule.name)
+            right.plot(t, schedule.sqrt_alpha_bar.numpy(), color=colour, linestyle=dash, label=schedule.name)
+        left.set_ylim(0, 0.05)
+        left.set(xlabel="t / T", ylabel="beta_t", title="noise added in step t")
+        right.set(xlabel="t / T", ylabel="sqrt(alpha_bar_t)", title="share of the picture left after t steps")
+        right.legend()
+    return figure
+
+
+def signal_to_noise(schedules: Sequence[Any], deviations: Sequence[tuple[str, float]]) -> Figure:
+    """Deviation of the picture over deviation of the noise in x_t, for pictures of several deviations."""
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=2.7)
+        axes = figure.subplots(1, len(schedules), sharey=True, squeeze=False)[0]
+        for axis, schedule in zip(axes, schedules, strict=True):
+            t = np.arange(1, schedule.num_steps + 1)
+            ratio = (schedule.sqrt_alpha_bar / schedule.sqrt_one_minus_alpha_bar)[1:].numpy()
+            for (name, deviation), colour, dash in zip(deviations, COLOURS, DASHES, strict=False):
+                axis.plot(t, deviation * ratio, color=colour, linestyle=dash, label=name)
+            axis.axhline(1, color=INK, linewidth=0.8, linestyle="-")
+            axis.set_yscale("log")
+            axis.set_ylim(1e-3, 1e3)
+            axis.set(xlabel="t", title=schedule.name)
+        axes[0].set_ylabel("signal / noise")
+        axes[0].legend()
     return figure

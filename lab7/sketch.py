@@ -17,8 +17,9 @@ from matplotlib.patches import FancyBboxPatch, Polygon
 from lab7.anatomy import shape_text
 from lab7.plots import COLOURS, INK, STYLE
 
-BLUE, RED, GREEN, PINK, ORANGE, SKY = COLOURS[:6]
+BLUE, GREEN, PINK, ORANGE = COLOURS[0], COLOURS[2], COLOURS[3], COLOURS[4]
 GREY = "#6B6B6B"
+BROWN = "#8A5A00"  # orange that can be read as type
 Point = tuple[float, float]
 
 
@@ -61,8 +62,16 @@ def write(
 ) -> None:
     """Words at a point, which is their middle or, with `top`, their upper edge."""
     axes.text(
-        x, y, text, ha=align, va="top" if top else "center", fontsize=size, color=colour, linespacing=1.25,
-        fontweight="bold" if bold else "normal", family=STYLE["font.family"],
+        x,
+        y,
+        text,
+        ha=align,
+        va="top" if top else "center",
+        fontsize=size,
+        color=colour,
+        linespacing=1.25,
+        fontweight="bold" if bold else "normal",
+        family=STYLE["font.family"],
     )
 
 
@@ -72,9 +81,18 @@ def arrow(axes: Axes, *points: Point, colour: str = INK, dashed: bool = False) -
     if len(points) > 2:
         axes.plot(*zip(*points[:-1], strict=True), linestyle=(0, (4, 2)) if dashed else "-", **style)
     axes.annotate(
-        "", points[-1], points[-2], zorder=2,
-        arrowprops={"arrowstyle": "-|>,head_width=0.16,head_length=0.32", "color": colour, "linewidth": 1.0,
-                    "shrinkA": 0, "shrinkB": 0, "linestyle": (0, (4, 2)) if dashed else "-"},
+        "",
+        points[-1],
+        points[-2],
+        zorder=2,
+        arrowprops={
+            "arrowstyle": "-|>,head_width=0.16,head_length=0.32",
+            "color": colour,
+            "linewidth": 1.0,
+            "shrinkA": 0,
+            "shrinkB": 0,
+            "linestyle": (0, (4, 2)) if dashed else "-",
+        },
     )
 
 
@@ -89,12 +107,19 @@ def box(axes: Axes, x: float, y: float, width: float, item: Box) -> None:
     if item.colour:
         _rounded(axes, x, y, width, 0.52, 0.05, item.colour, 0.16)
     lines = item.detail.count("\n") + 1 if item.detail else 0
-    axes.text(x, y + 0.062 * lines, item.title, ha="center", va="center", fontsize=7.4, fontweight="bold", zorder=4)
+    axes.text(
+        x,
+        y + 0.062 * lines,
+        item.title,
+        ha="center",
+        va="center",
+        fontsize=7.5,
+        fontweight="normal" if item.colour else "bold",
+        zorder=4,
+    )
     if lines:
-        colour = INK if item.colour else ORANGE
-        axes.text(
-            x, y + 0.062 * lines - 0.075, item.detail, ha="center", va="top", fontsize=7, zorder=4, color=colour
-        )
+        colour = INK if item.colour else BROWN
+        axes.text(x, y + 0.062 * lines - 0.075, item.detail, ha="center", va="top", fontsize=7, zorder=4, color=colour)
     below = 0.36 if item.colour else 0.14 + 0.065 * lines
     axes.text(x, y - below, shape_text(item.shape), ha="center", va="center", fontsize=7, zorder=4)
 
@@ -113,15 +138,38 @@ def cuboid(axes: Axes, x: float, y: float, width: float, height: float, colour: 
     roof = [front[3], front[2], (right + back, y + height + back), (left + back, y + height + back)]
     side = [front[1], front[2], (right + back, y + height + back), (right + back, y + back)]
     for face, strength in ((front, 0.55), (roof, 0.25), (side, 0.4)):
-        axes.add_patch(Polygon(face, facecolor=tint(colour, strength), edgecolor=tint(colour, 0.95), linewidth=0.7, joinstyle="round", zorder=3))
+        axes.add_patch(
+            Polygon(
+                face,
+                facecolor=tint(colour, strength),
+                edgecolor=tint(colour, 0.95),
+                linewidth=0.7,
+                joinstyle="round",
+                zorder=3,
+            )
+        )
 
 
 def _rounded(
-    axes: Axes, x: float, y: float, width: float, height: float, corner: float, colour: str, strength: float, order: int = 3
+    axes: Axes,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    corner: float,
+    colour: str,
+    strength: float,
+    order: int = 3,
 ) -> None:
     axes.add_patch(
         FancyBboxPatch(
-            (x - width / 2, y - height / 2), width, height, boxstyle=f"round,pad=0,rounding_size={corner}",
-            linewidth=0.9 if order else 0, edgecolor=colour, facecolor=tint(colour, strength), zorder=order,
+            (x - width / 2, y - height / 2),
+            width,
+            height,
+            boxstyle=f"round,pad=0,rounding_size={corner}",
+            linewidth=0.9 if order else 0,
+            edgecolor=colour,
+            facecolor=tint(colour, strength),
+            zorder=order,
         )
     )
