@@ -18,6 +18,7 @@ from lab7.files import UserError, read_json, runs_dir, shipped_dir, short, write
 from lab7.judge import Judge
 from lab7.metrics import exact_match, per_count, top_k
 from lab7.pictures import read_png, to_float, to_uint8
+from lab7.vocabulary import CLASSES
 
 LISTS = ("test", "new_test")
 
@@ -44,6 +45,22 @@ ARMS: dict[str, Arm] = {
         Arm("report_up_down", "condition in up- and down-sampling", (), {"test": 0.6528, "new_test": 0.7262}),
     )
 }
+
+
+def get_arm(name: str) -> Arm:
+    """The arm of that name; UserError with the known names otherwise."""
+    if name not in ARMS:
+        raise UserError(f"unknown arm '{name}'; known: {', '.join(ARMS)}")
+    return ARMS[name]
+
+
+def found_objects(judge: Judge, images: Tensor, conditions: Sequence[Sequence[str]]) -> list[list[bool]]:
+    """For each picture (N, 3, H, W), which of its condition's objects are among the judge's k highest outputs."""
+    found = []
+    for outputs, names in zip(judge.probabilities(images), conditions, strict=True):
+        best = {CLASSES[index] for index in outputs.topk(len(names)).indices.tolist()}
+        found.append([name in best for name in names])
+    return found
 
 
 def as_stored(images: Tensor) -> Tensor:

@@ -1,0 +1,120 @@
+"""Figures about what was drawn: pictures with their labels, what clamping does, accuracies with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lab7.plots import COLOURS, DASHES, INK, STYLE, new_figure, to_shown
+
+FOUND, MISSED = "#222222", "#C44601"  # a miss is also marked by a cross
+
+
+def labelled_pictures(
+    pictures: Tensor, conditions: Sequence[Sequence[str]], found: Sequence[Sequence[bool]], title: str, columns: int = 8
+) -> Figure:
+    """Pictures (N, 3, H, W) with the objects asked for; those that the judge did not find have a cross and a colour."""
+    rows = -(-len(pictures) // columns)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(columns * 0.92, rows * 1.3 + 0.3)
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axis in axes:
+            axis.set_axis_off()
+        for axis, picture, names, hits in zip(axes, pictures, conditions, found, strict=False):
+            axis.imshow(to_shown(picture))
+            for line, (name, hit) in enumerate(zip(names, hits, strict=True)):
+                axis.text(
+                    0.5,
+                    -0.04 - 0.145 * line,
+                    name if hit else f"\u00d7 {name}",
+                    transform=axis.transAxes,
+                    ha="center",
+                    va="top",
+                    fontsize=6.6,
+                    color=FOUND if hit else MISSED,
+                )
+            axis.text(0, -0.48, " ", transform=axis.transAxes, va="top", fontsize=6.6)  # three lines' room for all
+        figure.suptitle(title, fontsize=9.5, fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+def pixel_histograms(samples: Sequence[tuple[str, Tensor]]) -> Figure:
+    """How the values of pixels are spread, for several ways to draw; the range of a picture, [-1, 1], is shaded."""
+    bins = np.linspace(-2.2, 2.2, 111)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=2.5)
+        axis = figure.subplots()
+        axis.axvspan(-1, 1, color="#F0F0F0")
+        for (name, values), colour, dash in zip(samples, COLOURS, DASHES, strict=False):
+            numbers = np.clip(values.flatten().numpy(), -2.2, 2.2)
+            axis.hist(numbers, bins=bins, density=True, histtype="step", color=colour, linestyle=dash, label=name)
+        axis.set_yscale("log")
+        axis.set(xlabel="value of a pixel (shaded: what a screen can show)", ylabel="density")
+        axis.legend(loc="upper right")
+    return figure
+
+
+def accuracy_points(table: pd.DataFrame) -> Figure:
+    """One line a run and list: our accuracy with its 95% interval, beside the number of the report.
+
+    Columns of the table: label, accuracy, low, high, reported (NaN where the report says nothing).
+    """
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=0.9 + 0.42 * len(table))
+        axis = figure.subplots()
+        y = np.arange(len(table))[::-1]
+        reach = np.stack([table.accuracy - table.low, table.high - table.accuracy])
+        axis.errorbar(table.accuracy, y, xerr=reach, fmt="o", color=COLOURS[0], capsize=3, label="ours, 95% interval")
+        axis.plot(table.reported, y, "D", color=COLOURS[1], linestyle="none", label="the report, one run")
+        axis.set_yticks(y, table.label)
+        axis.set_ylim(-0.6, len(table) - 0.4)
+        axis.set_xlim(0, 1)
+        axis.grid(False, axis="y")
+        axis.set_xlabel("objects found / objects asked for")
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return figure
+
+
+def accuracy_against(table: pd.DataFrame, x: str, label: str) -> Figure:
+    """Accuracy with its interval against a number, one line a group.
+
+    Columns of the table: `x`, group, accuracy, low, high.
+    """
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=2.6)
+        axis = figure.subplots()
+        for k, (name, part) in enumerate(table.groupby("group", sort=False)):
+            reach = np.stack([part.accuracy - part.low, part.high - part.accuracy])
+            style: dict[str, Any] = {"color": COLOURS[k], "linestyle": DASHES[k]}
+            axis.errorbar(
+                part[x] * (1 + 0.015 * k), part.accuracy, yerr=reach, marker="o", capsize=3, label=name, **style
+            )
+        axis.set(xlabel=label, ylabel="objects found / asked for", ylim=(0, 1))
+        axis.set_xticks(sorted(set(table[x])))
+        axis.legend()
+    return figure
+
+
+def wilson_by_size(curves: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], marks: Sequence[int]) -> Figure:
+    """The 95% interval of an accuracy against the number of objects counted; curves are (name, sizes, low, high)."""
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=2.5)
+        axis = figure.subplots()
+        for (name, sizes, low, high), colour in zip(curves, COLOURS, strict=False):
+            axis.fill_between(sizes, low, high, color=colour, alpha=0.25, linewidth=0)
+            axis.plot(sizes, low, color=colour, linestyle="-", linewidth=1)
+            axis.plot(sizes, high, color=colour, linestyle="-", linewidth=1, label=name)
+        for mark in marks:
+            axis.axvline(mark, color=INK, linewidth=0.8, linestyle=":")
+        axis.set_xscale("log")
+        axis.set(
+            xlabel="objects counted (dotted: 72, as in one pass over test.json)", ylabel="95% interval of the accuracy"
+        )
+        axis.legend()
+    return figure
