@@ -1,6 +1,6 @@
 """How much numba's compiler gains the renderer: the same code compiled and interpreted, in turns, in one run.
 
-    python benchmarks/render_speed.py
+python benchmarks/render_speed.py
 """
 
 from __future__ import annotations

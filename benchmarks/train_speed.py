@@ -1,6 +1,6 @@
 """Training speed of the report's U-Net in float32 and bf16, contiguous and channels-last, in turns, in one run.
 
-    python benchmarks/train_speed.py --threads 2 --n-feature 48 --image-size 32
+python benchmarks/train_speed.py --threads 2 --n-feature 48 --image-size 32
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ def main() -> None:
                 optimizer.step()
             seconds[kind].append((time.perf_counter() - started) / STEPS)
     speed = {kind: BATCH / statistics.median(times[1:]) for kind, times in seconds.items()}
-    print(f"F = {options.n_feature}, {size}x{size}, batch {BATCH}, {device_name('cpu')}, bf16 in hardware: {has_bf16('cpu')}\n")
+    print(f"F = {options.n_feature}, {size}x{size}, batch {BATCH}, {torch.get_num_threads()} threads")
+    print(f"{device_name('cpu')}, bf16 in hardware: {has_bf16('cpu')}\n")
     print("| precision | memory layout | pictures a second | ratio |\n|---|---|---|---|")
-    for (precision, layout), value in speed.items():
+    for (precision, layout), rate in speed.items():
         name = "channels last" if layout is torch.channels_last else "contiguous"
-        print(f"| {precision} | {name} | {value:.0f} | {value / speed[kinds[0]]:.2f} |")
+        print(f"| {precision} | {name} | {rate:.0f} | {rate / speed[kinds[0]]:.2f} |")
 
 
 if __name__ == "__main__":

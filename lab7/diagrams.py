@@ -256,14 +256,14 @@ def _kind(model: UNet, call: Call) -> str:
     """The class of a block; of a plain sequence the classes of its layers, two a line."""
     if call.kind != "Sequential":
         return call.kind
-    kinds = [type(layer).__name__ for layer in model.get_submodule(call.path)]
+    kinds = [type(layer).__name__ for layer in model.get_submodule(call.path).children()]
     return ",\n".join(", ".join(kinds[start : start + 2]) for start in range(0, len(kinds), 2))
 
 
 def _size(shape: Shape, model: UNet) -> tuple[float, float]:
     """The width and height in inches of a tensor's solid, by its channels and pixels; a root evens them out."""
-    full = model.init_conv[0].out_channels
-    return max(0.06, 0.22 * (shape[1] / full) ** 0.75), 0.85 * (shape[-1] / model.image_size) ** 0.55
+    wide = 0.22 * (shape[1] / model.n_feature) ** 0.75
+    return max(0.06, wide), 0.85 * (shape[-1] / model.image_size) ** 0.55
 
 
 def _skip_note(axes: Axes, x: float, y: float, skip: str, shape: Shape) -> None:

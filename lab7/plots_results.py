@@ -53,7 +53,7 @@ def pixel_histograms(samples: Sequence[tuple[str, Tensor]]) -> Figure:
         axis.axvspan(-1, 1, color="#F0F0F0")
         for (name, values), colour, dash in zip(samples, COLOURS, DASHES, strict=False):
             numbers = np.clip(values.flatten().numpy(), -2.2, 2.2)
-            axis.hist(numbers, bins=bins, density=True, histtype="step", color=colour, linestyle=dash, label=name)
+            axis.hist(numbers, bins=list(bins), density=True, histtype="step", color=colour, linestyle=dash, label=name)
         axis.set_yscale("log")
         axis.set(xlabel="value of a pixel (shaded: what a screen can show)", ylabel="density")
         axis.legend(loc="upper right")

@@ -153,8 +153,8 @@ def initialisation_figure(
     with mpl.rc_context(STYLE):
         figure = new_figure(height=2.75)
         axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.05))
+        blocks = list(next(iter(sizes.values()))[0])
         for kind, colour, dash in zip(sizes, COLOURS, DASHES, strict=False):
-            blocks = list(sizes[kind][0])
             for side in (0, 1):
                 values = np.array([[found[block][side] for block in blocks] for found in sizes[kind]])
                 _band(axes[side], np.arange(len(blocks)), values, kind, colour, dash, marker="o")

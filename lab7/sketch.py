@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -36,7 +37,8 @@ class Box:
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty figure of that many inches whose coordinates are inches, from the lower left corner."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="none")
+        figure = Figure(figsize=(width, height))
+        figure.set_layout_engine("none")
         axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
@@ -77,7 +79,7 @@ def write(
 
 def arrow(axes: Axes, *points: Point, colour: str = INK, dashed: bool = False) -> None:
     """A line through the points with a head at the last."""
-    style = {"color": colour, "linewidth": 1.0, "zorder": 2}
+    style: dict[str, Any] = {"color": colour, "linewidth": 1.0, "zorder": 2}
     if len(points) > 2:
         axes.plot(*zip(*points[:-1], strict=True), linestyle=(0, (4, 2)) if dashed else "-", **style)
     axes.annotate(

@@ -101,7 +101,8 @@ class UNet(nn.Module):
         _check_option("embeddings", embeddings, EMBEDDINGS)
         _check_option("init", init, INITS)
         f = n_feature
-        self.image_size, self.num_steps, self.condition_at = image_size, num_steps, condition_at
+        self.n_feature, self.image_size, self.num_steps = n_feature, image_size, num_steps
+        self.condition_at = condition_at
 
         self.init_conv = ResidualConvBlock(3, f)
         self.down1 = DownSample(f, f)
