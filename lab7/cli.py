@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import arg
 
-from lab7.config import get_preset, override
+from lab7.config import from_dict, get_preset, override
 from lab7.files import Failure, UserError, data_dir, read_json, shipped_dir, short, write_json
 
 Settings = Annotated[tuple[str, ...], arg(name="set", metavar="field=value ...")]
@@ -78,8 +78,8 @@ class Train:
     Example: lab7 train --preset laptop --name mine --set n_feature=32 epochs=20
     """
 
-    preset: PresetName = "quick"
-    """Where all settings come from that --set does not change."""
+    preset: PresetName | None = None
+    """Where all settings come from that --set does not change (default: quick; with --resume, the run's own)."""
     name: str = ""
     """Name of the run (default: the preset's)."""
     resume: bool = False
@@ -101,10 +101,15 @@ class Train:
         from lab7.provenance import best_device
         from lab7.training import train
 
-        name = self.name or self.preset
+        name = self.name or self.preset or "quick"
         if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
             raise UserError(f"--name must be letters, digits, '.', '_' or '-', not '{name}'")
-        preset = override(get_preset(self.preset), self.settings)
+        stored = runs_dir() / name / "config.json"
+        if self.resume and not self.preset and stored.exists():
+            preset = from_dict(read_json(stored, "a run's settings"), where=short(stored))
+        else:
+            preset = get_preset(self.preset or "quick")
+        preset = override(preset, self.settings)
         open_run(runs_dir() / name, preset, self.resume)
         judge = default_judge(best_device()) if self.score or preset.train.evaluate_every else None
         evaluate = experiments.plateau_scores(judge) if judge else None

@@ -81,6 +81,8 @@ def train(
         if average is not None:
             average.load_state_dict(state["average"])
         step, seconds = state["step"], state["seconds"]
+        if step == length.steps and (folder / "result.json").exists():
+            return folder  # it was finished, and perhaps scored
     if main:
         folder.mkdir(parents=True, exist_ok=True)
         trim_metrics(folder, step)

@@ -103,9 +103,13 @@ class Workspace:
         return folder
 
     def save_figure(self, figure: Figure, name: str) -> None:
-        """Write figures/NAME.png and NAME.svg."""
+        """Write figures/NAME.png and NAME.svg; the same figure gives the same bytes."""
+        import matplotlib
+
+        from lab7.plots import STYLE
+
         for suffix in ("png", "svg"):
-            with atomic_path(self.figures / f"{name}.{suffix}") as temporary:
+            with atomic_path(self.figures / f"{name}.{suffix}") as temporary, matplotlib.rc_context(STYLE):
                 figure.savefig(temporary, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
 
     def save_table(self, table: pd.DataFrame, name: str) -> None:

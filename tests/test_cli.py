@@ -227,6 +227,8 @@ def test_a_full_run_is_refused_twice_and_goes_on_with_resume(capsys, course_fold
     assert "was begun with data.image_size=32" in refused(capsys, *train, "image_size=64", "--resume")
     code, out, _ = call(capsys, *train, "--resume")
     assert code == 0 and "test: " in out and "95% interval" in out
+    code, again, _ = call(capsys, "train", "--name", "mine", "--resume")  # with the settings that it was begun with
+    assert code == 0 and again == out
 
 
 def test_a_disk_that_cannot_be_written(capsys, place, weights):

@@ -116,9 +116,9 @@ def test_killed_and_resumed_gives_the_same_bytes(folder, tmp_path, after):
 
 def test_a_resumed_run_that_was_finished_changes_nothing(folder, tmp_path):
     run_folder = run(folder, tmp_path)
-    before = (run_folder / "weights.safetensors").read_bytes()
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run_folder.glob("*.*")}
     run(folder, tmp_path, resume=True)
-    assert (run_folder / "weights.safetensors").read_bytes() == before
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run_folder.glob("*.*")} == before
 
 
 def test_another_seed_gives_other_weights(folder, tmp_path):

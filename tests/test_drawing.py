@@ -1,0 +1,100 @@
+"""Weights as files, and drawing with them: repeatable, independent of batches, and in pixels."""
+
+import pytest
+import torch
+
+from lab7.config import get_preset, override
+from lab7.drawing import CLAMPS, Drawer, build_model, load_drawer, save_weights
+from lab7.files import UserError
+from lab7.normalise import Normaliser
+from lab7.schedule import NoiseSchedule
+
+CONDITIONS = [["red cube"], ["cyan sphere", "blue cylinder"], ["gray cube"]]
+
+
+@pytest.fixture(scope="module")
+def drawer(tmp_path_factory) -> Drawer:
+    """A fresh network written to a file and read again."""
+    preset = override(get_preset("smoke"), ["n_feature=8", "image_size=32", "sampling.num_steps=3"])
+    mean = torch.linspace(-0.5, 0.5, 3 * 32 * 32).view(3, 32, 32)
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_weights(path, build_model(preset), Normaliser(mean, torch.tensor(0.3)), preset)
+    return load_drawer(path)
+
+
+def test_weights_come_back_to_float16_with_normaliser_and_settings(drawer):
+    fresh = build_model(drawer.preset).state_dict()
+    for name, value in drawer.model.state_dict().items():
+        expected = fresh[name].half().float() if value.is_floating_point() else fresh[name]
+        assert torch.equal(value, expected), name
+    assert drawer.preset.model.n_feature == 8 and float(drawer.normaliser.std) == pytest.approx(0.3)
+    assert isinstance(drawer.schedule, NoiseSchedule) and drawer.schedule.num_steps == drawer.preset.diffusion.num_steps
+
+
+def test_the_same_seed_gives_the_same_pictures_in_any_batches(drawer):
+    for sampler in ("ddim", "ddpm"):
+        whole = drawer.draw(CONDITIONS, samples=2, seed=5, sampler=sampler)
+        assert whole.shape == (6, 3, 64, 64)
+        assert torch.equal(whole, drawer.draw(CONDITIONS, samples=2, seed=5, sampler=sampler))
+        assert not torch.equal(whole[0], whole[1])
+    parts = drawer.draw(CONDITIONS, samples=2, seed=5, sampler="ddim", batch_size=4)
+    assert torch.allclose(drawer.draw(CONDITIONS, samples=2, seed=5, sampler="ddim"), parts, atol=1e-4)
+    assert not torch.allclose(parts, drawer.draw(CONDITIONS, samples=2, seed=6, sampler="ddim"), atol=0.1)
+
+
+def test_drawing_leaves_the_global_random_state_alone(drawer):
+    before = torch.get_rng_state()
+    drawer.draw(CONDITIONS[:1], sampler="ddpm")
+    build_model(drawer.preset, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_pixels_are_the_inverse_of_the_normaliser(drawer):
+    x_0 = torch.zeros(2, 3, 32, 32)
+    assert torch.allclose(drawer.to_pixels(x_0, 32)[0], drawer.normaliser.mean, atol=1e-6)
+    assert drawer.to_pixels(x_0).shape == (2, 3, 64, 64)
+
+
+def test_clamping_brings_pixels_back_and_nothing_else(drawer):
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 5
+    pixels, clamped = drawer.normaliser.decode(x), drawer.normaliser.decode(drawer.clamp(x))
+    inside = pixels.abs() <= 1
+    assert clamped.abs().max() <= 1 + 1e-5 and not inside.all()
+    assert torch.allclose(clamped[inside], pixels[inside], atol=1e-5)
+    drawn = {clamp: drawer.draw(CONDITIONS, clamp=clamp, size=32) for clamp in CLAMPS}
+    assert torch.allclose(drawn["output"], drawn["none"].clamp(-1, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"sampler": "euler"}, "unknown sampler 'euler'; known: ddpm, ddim"),
+        ({"clamp": "x_t"}, "unknown clamp 'x_t'; known: none, output, x_0"),
+        ({"samples": 0}, "at least 1, not 0"),
+        ({"num_steps": 0}, "steps"),
+        ({"num_steps": 10_000}, "steps"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(drawer, options, told):
+    with pytest.raises(UserError) as caught:
+        drawer.draw(CONDITIONS, **options)
+    assert told in str(caught.value)
+    with pytest.raises(UserError, match="red cub"):
+        drawer.draw([["red cub"]])
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not weights", b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])
+def test_a_file_that_holds_no_weights_is_told(tmp_path, content):
+    path = tmp_path / "weights.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"weights\.safetensors: (no such|not) weights"):
+        load_drawer(path)
+
+
+def test_weights_of_another_shape_are_told(drawer, tmp_path):
+    preset = override(drawer.preset, ["n_feature=16"])
+    path = tmp_path / "mixed.safetensors"
+    save_weights(path, build_model(drawer.preset), drawer.normaliser, preset)
+    with pytest.raises(UserError, match="not weights that 'lab7 train' wrote"):
+        load_drawer(path)

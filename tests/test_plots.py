@@ -1,0 +1,131 @@
+"""The figures: what is drawn is what was given, in one style, and leaves matplotlib's settings alone."""
+
+import io
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lab7 import plots, plots_results, plots_training
+from lab7.config import get_preset, to_dict
+from lab7.files import UserError, write_json, write_text
+from lab7.pictures import save_grid, to_float
+from lab7.schedule import NoiseSchedule
+from lab7.vocabulary import CLASSES
+
+SCORES = pd.DataFrame(
+    {
+        "label": ["up: test", "up: new_test", "none: test"],
+        "accuracy": [0.5, 0.6, 0.1],
+        "low": [0.45, 0.5, 0.05],
+        "high": [0.56, 0.7, 0.2],
+        "reported": [0.63, 0.68, float("nan")],
+        "steps": [5, 10, 20],
+        "group": ["ddim", "ddim", "ddpm"],
+    }
+)
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+FIGURES = {
+    "picture_grid": lambda: plots.picture_grid([list(noise(3, 3, 8, 8)), list(noise(2, 3, 8, 8))], ["a", "b"], "xyz"),
+    "class_counts": lambda: plots.class_counts((noise(50, 24) > 0).float(), CLASSES),
+    "mean_and_deviation": lambda: plots.mean_and_deviation(
+        noise(3, 8, 8), noise(3, 8, 8).abs(), [("a", noise(99)), ("b", noise(99) / 2)]
+    ),
+    "schedule_curves": lambda: plots.schedule_curves([NoiseSchedule("linear", 50), NoiseSchedule("cosine", 50)]),
+    "signal_to_noise": lambda: plots.signal_to_noise([NoiseSchedule("linear", 50)], [("a", 1.0), ("b", 0.1)]),
+    "labelled_pictures": lambda: plots_results.labelled_pictures(
+        noise(3, 3, 8, 8),
+        [["red cube"], ["cyan sphere", "red cube"], ["blue cube"]],
+        [[True], [False, True], [True]],
+        "t",
+    ),
+    "pixel_histograms": lambda: plots_results.pixel_histograms([("a", noise(999)), ("b", noise(999) / 3)]),
+    "accuracy_points": lambda: plots_results.accuracy_points(SCORES),
+    "accuracy_against": lambda: plots_results.accuracy_against(SCORES, "steps", "number of steps"),
+    "wilson_by_size": lambda: plots_results.wilson_by_size(
+        [("a", np.array([10, 100]), np.array([0.2, 0.4]), np.array([0.8, 0.6]))], [72]
+    ),
+    "run_curves": lambda: plots_training.run_curves({"a": LINES, "b": LINES}),
+    "demonstration_curve": lambda: plots_training.demonstration_curve(LINES[:2], LINES),
+    "rate_curves": lambda: plots_training.rate_curves({"cosine": np.linspace(1, 0, 9)}, np.ones(9), [np.ones(9) / 2]),
+    "initialisation_figure": lambda: plots_training.initialisation_figure(
+        {"report": [{"up0": (1.0, 2.0), "out": (2.0, 1.0)}] * 2}, {"report": [[2.0, 1.0], [1.9, 0.9]]}
+    ),
+}
+LINES = [{"step": s, "images": 8 * s, "loss": 1 / s, "images_per_second": 50.0} for s in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_drawn_and_its_axes_say_what_they_show(name):
+    before = dict(mpl.rcParams)
+    figure = FIGURES[name]()
+    figure.savefig(buffer := io.BytesIO(), format="svg")
+    assert dict(mpl.rcParams) == before and buffer.getvalue().startswith(b"<?xml")
+    width, _ = figure.get_size_inches()
+    assert width <= 8.2
+    drawn = [axis for axis in figure.axes if axis.axison and axis.lines + axis.patches + axis.collections]
+    for axis in drawn:
+        alike = axis.get_shared_y_axes().get_siblings(axis)
+        assert any(axis.get_ylabel() or axis.yaxis.get_ticklabels() for axis in alike), name
+    sizes = [text.get_fontsize() for axis in figure.axes for text in axis.texts]
+    assert all(size >= 6.5 for size in sizes)
+
+
+def test_uint8_and_numbers_are_shown_alike():
+    picture = torch.tensor([-2.0, -1.0, 0.0, 1.0, 3.0]).expand(3, 1, 5)
+    assert plots.to_shown(picture)[0, :, 0].tolist() == [0, 0, 0.5, 1, 1]
+    bytes_ = torch.arange(6, dtype=torch.uint8).view(3, 1, 2)
+    assert plots.to_shown(bytes_)[0].tolist() == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_a_miss_is_marked_by_more_than_a_colour():
+    figure = FIGURES["labelled_pictures"]()
+    told = [text.get_text() for axis in figure.axes for text in axis.texts if text.get_text().strip()]
+    assert told == ["red cube", "× cyan sphere", "red cube", "blue cube"]
+
+
+def test_points_and_intervals_are_those_of_the_table():
+    axis = plots_results.accuracy_points(SCORES).axes[0]
+    assert axis.containers[0].lines[0].get_xdata().tolist() == [0.5, 0.6, 0.1]
+    bars = axis.containers[0].lines[2][0].get_segments()
+    assert np.allclose([bar[:, 0] for bar in bars], SCORES[["low", "high"]].to_numpy())
+    assert [label.get_text() for label in axis.get_yticklabels()] == SCORES.label.tolist()
+
+
+def test_strips_are_cut_where_they_were_joined(tmp_path):
+    pictures = (noise(5, 3, 16, 16) * 60 + 128).clamp(0, 255).to(torch.uint8)
+    save_grid(to_float(pictures), tmp_path / "strip.png", columns=5)
+    strip = plots_training.read_picture(tmp_path / "strip.png")
+    for cut, picture in zip(plots_training.split_strip(strip), pictures, strict=True):
+        assert np.array_equal(cut, picture.numpy())
+
+
+def test_snapshots_tell_step_epoch_and_the_loss_so_far(tmp_path):
+    preset = get_preset("smoke")
+    pictures = torch.zeros(2, 3, 16, 16)
+    for step in (2, 6):
+        save_grid(pictures, tmp_path / "samples" / f"step_{step:07d}.png", columns=2)
+    lines = ['{"step": 4, "loss": 0.5}', '{"step": 5, "accuracy": {}}', '{"step": 6, "loss": 0.25}']
+    write_text(tmp_path / "metrics.jsonl", "".join(f"{line}\n" for line in lines))
+    write_json(tmp_path / "result.json", {"settings": to_dict(preset), "pictures": 3 * preset.train.batch_size})
+    first, second = plots_training.read_snapshots(tmp_path)
+    assert np.isnan(first.loss) and second.loss == 0.25
+    assert (first.epoch, second.epoch) == (pytest.approx(2 / 3), 2)
+    table = plots_training.snapshot_table([first, second])
+    assert table.step.tolist() == [2, 6] and table.epoch.tolist() == [0.667, 2]
+    figure = plots_training.snapshot_figure([first, second], [["red cube"], ["cyan sphere", "red cube"]])
+    assert [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()] == ["epoch 0.667", "epoch 2"]
+
+
+def test_a_run_without_pictures_is_told(tmp_path):
+    (tmp_path / "samples").mkdir()
+    write_text(tmp_path / "metrics.jsonl", "")
+    with pytest.raises(UserError, match="holds no pictures"):
+        plots_training.read_snapshots(tmp_path)

@@ -1,0 +1,70 @@
+"""Where a preset works, and what it finds there or makes."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from lab7.files import UserError, shipped_dir
+from lab7.plots import new_figure
+from lab7.workspace import open_workspace
+
+
+@pytest.fixture
+def smoke(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB7_BUILD", str(tmp_path))
+    tiny = ["scenes=4", "judge_scenes=4", "passes=1", "exam_scenes=2", "n_feature=8", "max_steps=2"]
+    return open_workspace("smoke", [*tiny, "sampling.num_steps=2", "samples=1", "batch_size=4"], seed=7)
+
+
+def test_presets_keep_to_their_own_folders(tmp_path, monkeypatch):
+    for name in ("DATA", "RUNS", "BUILD", "FIGURES"):
+        monkeypatch.setenv(f"LAB7_{name}", str(tmp_path / name))
+    quick, smoke, laptop = (open_workspace(name) for name in ("quick", "smoke", "laptop"))
+    assert (quick.data, quick.runs, quick.figures) == (tmp_path / "DATA", shipped_dir() / "runs", tmp_path / "FIGURES")
+    assert {smoke.data, smoke.runs, smoke.figures} == {
+        tmp_path / "BUILD" / "smoke" / part for part in ("data", "runs", "figures")
+    }
+    assert laptop.data == quick.data and laptop.figures != quick.figures
+    assert laptop.runs == tmp_path / "RUNS" / "laptop"
+
+
+def test_what_smoke_needs_is_made_once_and_found_again(smoke, tmp_path, monkeypatch):
+    run = smoke.run("mine", ["condition_at=up"])
+    result = json.loads((run / "result.json").read_text())
+    assert run == tmp_path / "smoke" / "runs" / "mine"
+    assert result["seed"] == 7 and result["settings"]["model"]["condition_at"] == "up"
+    assert set(result["accuracy"]) == {"test", "new_test"}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "smoke").rglob("*") if path.is_file()}
+    assert smoke.run("mine", ["condition_at=up"]) == run
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_quick_reads_what_is_recorded_and_says_what_is_missing():
+    quick = open_workspace("quick")
+    assert quick.run("report_up_down") == shipped_dir() / "runs" / "report_up_down"
+    with pytest.raises(UserError, match="no recorded run; train one with 'lab7 train --preset laptop --name nobody'"):
+        quick.run("nobody")
+    with pytest.raises(UserError, match="unknown preset 'quik'"):
+        open_workspace("quik")
+
+
+def test_figures_and_tables_are_written_twice_each_and_alike(smoke):
+    def draw():
+        figure = new_figure(2, 2)
+        figure.subplots().plot([1, 2])
+        smoke.save_figure(figure, "fig99_line")
+        return (smoke.figures / "fig99_line.svg").read_bytes()
+
+    assert draw() == draw()  # no date, no random names
+    assert (smoke.figures / "fig99_line.png").read_bytes().startswith(b"\x89PNG")
+
+    table = pd.DataFrame({"name": ["a|b"], "count": [3], "share": [1 / 3]})
+    smoke.save_table(table, "table99")
+    assert (smoke.figures / "table99.csv").read_text() == "name,count,share\na|b,3,0.3333\n"
+    assert (smoke.figures / "table99.md").read_text().splitlines()[2] == "| a\\|b | 3 | 0.3333 |"
+
+
+def test_the_courses_judge_is_taken_where_it_is(monkeypatch, course_folder):
+    monkeypatch.setenv("LAB7_DATA", str(course_folder))
+    assert open_workspace("laptop").judge().is_course
