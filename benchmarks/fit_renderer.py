@@ -1,7 +1,7 @@
 """How near the renderer comes to real i-CLEVR frames, and how its constants were found.
 
-    python benchmarks/fit_renderer.py --frames ../shared/reference           # prints the errors of lab7.render.LOOK
-    python benchmarks/fit_renderer.py --frames ../shared/reference --fit     # fits again from LOOK, prints the result
+    python benchmarks/fit_renderer.py --frames FOLDER           # prints the errors of lab7.render.LOOK
+    python benchmarks/fit_renderer.py --frames FOLDER --fit     # fits again from LOOK, prints the result
 
 The folder holds six frames of 320x240: a scene that grows from one object to five (seqA_0 .. seqA_4), and one of
 three objects (seqB_2). They are not part of the project. The fit minimises a robust (pseudo-Huber) difference of
@@ -154,7 +154,7 @@ def fit(folder: Path, rounds: int, width: int = 80, height: int = 60) -> tuple[L
 def main() -> None:
     """Print the table of errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=Path, default=Path("../shared/reference"))
+    parser.add_argument("--frames", type=Path, required=True)
     parser.add_argument("--fit", action="store_true", help="fit again, starting from the constants in the code")
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()

@@ -42,10 +42,12 @@ FIGURES = {  # what the template shows -> the notebook that makes it
     "fig12_clamping": "05_sampling",
     "fig13_display": "05_sampling",
     "fig14_initialisation": "02_unet",
+    "fig15_ablation": "06_ablation",
+    "fig16_denoising": "05_sampling",
     "table2_epochs_up_down": "04_training",
     "table3_epochs_up": "04_training",
 }
-TABLES = {"table1_accuracy": "06_ablation", "table4_clamping": "05_sampling"}
+TABLES = {"table1_accuracy": "06_ablation", "table4_clamping": "05_sampling", "table5_by_count": "06_ablation"}
 
 
 def gather(ws: Workspace, command: str) -> dict[str, Any]:

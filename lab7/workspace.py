@@ -108,9 +108,11 @@ class Workspace:
 
         from lab7.plots import STYLE
 
+        unsaid = ("Date", "Creator", "Format", "Type")  # they would change with the day and the version
+
         for suffix in ("png", "svg"):
             with atomic_path(self.figures / f"{name}.{suffix}") as temporary, matplotlib.rc_context(STYLE):
-                figure.savefig(temporary, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
+                figure.savefig(temporary, format=suffix, metadata=dict.fromkeys(unsaid) if suffix == "svg" else None)
 
     def save_table(self, table: pd.DataFrame, name: str) -> None:
         """Write figures/NAME.csv and NAME.md."""
