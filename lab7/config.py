@@ -121,7 +121,7 @@ PRESETS: dict[str, Preset] = {
             _LAPTOP,
             name="quick",
             what="shipped weights and recorded runs; trains only a short demonstration",
-            train=dataclasses.replace(_LAPTOP.train, max_steps=150, save_every=100, snapshots=3),
+            train=dataclasses.replace(_LAPTOP.train, max_steps=100, save_every=100, snapshots=3),
         ),
         _LAPTOP,
         Preset(
