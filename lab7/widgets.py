@@ -5,6 +5,7 @@ Pictures are sent to the browser as PNG bytes, enlarged without smoothing, so th
 
 from __future__ import annotations
 
+import html
 import inspect
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ from lab7.plots import STYLE
 from lab7.schedule import NoiseSchedule
 from lab7.vocabulary import CLASSES, check_condition
 
-SHOWN = 192  # pixels of a picture's side on the screen
+SHOWN = 256  # pixels of a picture's side on the screen
 _NOTHING = "(none)"
 
 
@@ -70,7 +71,7 @@ def browse_scenes(pictures: Pictures) -> ipywidgets.Widget:
     """Leaf through the pictures, all of them or those that show one class."""
     of_class = ipywidgets.Dropdown(options=[_NOTHING, *CLASSES], description="with")
     place = ipywidgets.IntSlider(0, 0, len(pictures) - 1, description="picture")
-    image, text = ipywidgets.Image(format="png"), ipywidgets.Label()
+    image, text = _image(), ipywidgets.Label()
 
     def show(_change: Any = None) -> None:
         found = with_class(pictures, of_class.value)
@@ -102,7 +103,7 @@ def noise_slider(
     name = ipywidgets.Dropdown(options=list(by_name), description="schedule")
     kind = ipywidgets.Dropdown(options=list(normalisers), description="pictures")
     place = ipywidgets.IntSlider(2, 0, len(pictures) - 1, description="picture")
-    image, text = ipywidgets.Image(format="png"), ipywidgets.Label()
+    image, text = _image(), ipywidgets.Label()
 
     def show(_change: Any = None) -> None:
         picture = pictures.images[place.value]
@@ -143,7 +144,7 @@ def compose_scene(drawer: Drawer, judge: Judge | None = None) -> ipywidgets.Widg
     guidance = ipywidgets.FloatSlider(2.0, min=1.0, max=6.0, step=0.5, description="guidance")
     seed = ipywidgets.IntText(0, description="seed")
     button = ipywidgets.Button(description="Draw", button_style="primary")
-    image, text = ipywidgets.Image(format="png"), ipywidgets.Label("press Draw")
+    image, text = _image(), ipywidgets.HTML("press Draw")  # unlike a Label, it breaks long lines
 
     def draw(_button: Any = None) -> None:
         text.value = "drawing ..."
@@ -159,7 +160,7 @@ def compose_scene(drawer: Drawer, judge: Judge | None = None) -> ipywidgets.Widg
                 samples=4,
             )
         except UserError as error:
-            text.value = str(error)
+            text.value = html.escape(str(error))
             return
         image.value, text.value = png_bytes(list(pictures), 144), reading
 
@@ -181,12 +182,18 @@ def scrubber(folder: Path) -> ipywidgets.Widget:
     if not strips:
         raise UserError(f"{folder}: holds no pictures drawn along the way")
     step = ipywidgets.SelectionSlider(options=list(strips), value=max(strips), description="step")
-    image = ipywidgets.Image(format="png", width=760)
+    image = _image()
+    image.width = "760"
 
     def show(_change: Any = None) -> None:
         image.value = strips[step.value].read_bytes()
 
     return _together(show, [step], [image])
+
+
+def _image() -> ipywidgets.Image:
+    """Room for a picture that is shown at its own size, not as wide as the page."""
+    return ipywidgets.Image(format="png", layout=ipywidgets.Layout(align_self="flex-start"))
 
 
 def _together(show: Callable[..., None], controls: Sequence[Any], shown: Sequence[Any]) -> ipywidgets.Widget:

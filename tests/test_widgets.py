@@ -94,7 +94,7 @@ def test_a_scene_is_composed_and_a_mistake_is_told_beside_it(drawer):
     box = widgets.compose_scene(drawer)
     steps, seed = parts(box, "IntSlider")[0], parts(box, "IntText")[0]
     first, second, _ = [drop for drop in parts(box, "Dropdown") if drop.description.startswith("object")]
-    (button,), (image,), (text,) = parts(box, "Button"), parts(box, "Image"), parts(box, "Label")
+    (button,), (image,), (text,) = parts(box, "Button"), parts(box, "Image"), parts(box, "HTML")
     steps.value = 5
     button.click()
     drawn = image.value
