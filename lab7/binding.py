@@ -21,7 +21,7 @@ import typst
 from lab7 import config, experiments
 from lab7.data import describe
 from lab7.drawing import build_model
-from lab7.files import Failure, atomic_path, read_json, sha256, shipped_dir, short
+from lab7.files import Failure, atomic_path, read_json, sha256, short
 from lab7.provenance import best_device, provenance
 from lab7.workspace import Workspace
 
@@ -61,7 +61,7 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
         "main": next(arm for arm in arms if arm["name"] == "report_up_down"),
         "tables": {name: _rows(_existing(ws, f"{name}.csv", made_by)) for name, made_by in TABLES.items()},
         "data": describe(ws.data),
-        "examination": _examination(ws, arms[0]["judge"]["sha256"]),
+        "examinations": {one.name: ws.examination(one) for one in (ws.judge(), ws.second_judge())},
         "provenance": provenance(best_device()),
     }
 
@@ -78,16 +78,6 @@ def _arm(ws: Workspace, arm: experiments.Arm) -> dict[str, Any]:
         model = build_model(config.from_dict(result["settings"], short(path)))
     parameters = sum(weight.numel() for weight in model.parameters())
     return {"title": arm.title, "reported": arm.reported, "parameters": parameters} | result
-
-
-def _examination(ws: Workspace, judge_sha256: str) -> dict[str, Any] | None:
-    """How that judge did on renders that it never saw; None for a judge that comes without a record."""
-    for folder in (ws.data / "weights", shipped_dir() / "weights"):
-        for path in sorted(folder.glob("*.json")):
-            record = read_json(path, "a judge's record")
-            if record.get("sha256") == judge_sha256:
-                return record["examination"]
-    return None
 
 
 def _rows(path: Path) -> list[list[str]]:

@@ -97,7 +97,7 @@ class Train:
         from lab7 import experiments
         from lab7.checkpoints import open_run
         from lab7.files import runs_dir
-        from lab7.judge import default_judge
+        from lab7.judge import default_judge, second_judge
         from lab7.provenance import best_device
         from lab7.training import train
 
@@ -112,12 +112,13 @@ class Train:
         preset = override(preset, self.settings)
         open_run(runs_dir() / name, preset, self.resume)
         judge = default_judge(best_device()) if self.score or preset.train.evaluate_every else None
+        second = second_judge(best_device()) if self.score else None
         evaluate = experiments.plateau_scores(judge) if judge else None
         folder = train(preset, name, resume=self.resume, evaluate=evaluate)
         if not PartialState().is_main_process:
             return 0
         if self.score and judge:
-            experiments.score_run(folder, judge, device=best_device(), progress=True)
+            experiments.score_run(folder, judge, second=second, device=best_device(), progress=True)
         result = read_json(folder / "result.json", "a run's result")
         lines = [f"{short(folder)}: {result['images_seen']} pictures seen in {result['seconds']:.0f} s"]
         lines += [_score_line(name, found["top_k"]) for name, found in result.get("accuracy", {}).items()]
@@ -194,19 +195,58 @@ class JudgeCommand:
     """The JSON file of conditions that the pictures were drawn from, or the conditions themselves."""
     weights: Path | None = None
     """A judge's file (default: data/checkpoint.pth of the course, else the shipped one)."""
+    compare: tuple[str, str] | None = None
+    """Instead: two scored runs, by name or folder; several seeds of one arm are joined by commas."""
+    examine: bool = False
+    """Instead: examine the judge on renders that no judge was trained on."""
     train: bool = False
-    """Train a judge on rendered pictures instead."""
+    """Instead: train a judge on rendered pictures."""
+    kind: Literal["resnet18", "small"] = "resnet18"
+    """With --train: the course's architecture, or the second judge's."""
     out: Path | None = None
-    """With --train: the file to write (default: runs/judge.safetensors)."""
+    """With --train: the file to write (default: runs/judge.safetensors). With --examine: a JSON file."""
     settings: Settings = ()
-    """With --train: settings to change, such as passes=4 judge_scenes=2000."""
+    """With --train and --examine: settings to change, such as passes=4 judge_scenes=2000."""
     seed: int = 0
     """With --train: the seed of its scenes and weights."""
     json: bool = False
     """Print one JSON document instead of lines."""
 
     def __call__(self) -> int:
-        return self._train() if self.train else self._count()
+        if self.compare:
+            return self._compare(*self.compare)
+        return self._train() if self.train else self._examine() if self.examine else self._count()
+
+    def _compare(self, first: str, second: str) -> int:
+        from lab7 import experiments
+
+        arms = [experiments.read_arm(text.split(",")) for text in (first, second)]
+        rows = experiments.compare_arms(*arms)
+        lines = [f"{first} against {second}: objects found, with the difference and its 95% interval"]
+        for row in rows:
+            told = f"{row['list']}, {row['judge']}: {row['first']:.3f} and {row['second']:.3f}, {row['told']}"
+            lines.append(f"{told}: {row['verdict']}")
+        needed = rows[0]["seeds_needed"]
+        lines.append(
+            "trainings an arm to see a difference of 2 points: "
+            + (str(needed) if needed else "unknown, since no arm was trained with two seeds")
+        )
+        _tell(self.json, rows, *lines)
+        return 0
+
+    def _examine(self) -> int:
+        from lab7.examination import examine
+        from lab7.judge import default_judge, load_judge
+        from lab7.provenance import best_device
+
+        plan = override(get_preset("laptop"), self.settings).judge
+        judge = load_judge(self.weights, best_device()) if self.weights else default_judge(best_device())
+        exam = examine(judge, plan.exam_scenes)
+        found = {"judge": judge.name, "sha256": judge.sha256, "examination": exam}
+        if self.out:
+            write_json(self.out, found)
+        _tell(self.json, found, f"{judge.name}: {exam['pictures']} unseen pictures of each set", *_exam_lines(exam))
+        return 0
 
     def _train(self) -> int:
         from lab7.files import runs_dir
@@ -217,6 +257,7 @@ class JudgeCommand:
         out = self.out or runs_dir() / "judge.safetensors"
         record = train_judge(
             out,
+            kind=self.kind,
             scenes=plan.judge_scenes,
             epochs=plan.passes,
             examination_scenes=plan.exam_scenes,
@@ -233,7 +274,9 @@ class JudgeCommand:
         from lab7.provenance import best_device
 
         if self.images is None or not self.conditions:
-            raise UserError("say --images DIR and --conditions FILE.json, or --train")
+            raise UserError(
+                "say --images DIR and --conditions FILE.json, or --train, --examine or --compare RUN_A RUN_B"
+            )
         judge = load_judge(self.weights, best_device()) if self.weights else default_judge(best_device())
         found = count_pictures(judge, self.images, _conditions(self.conditions))
         lines = [f"{found['pictures']} pictures, {judge.name}", _score_line("top-k", found["top_k"])]
@@ -343,7 +386,7 @@ def _score_line(name: str, found: dict[str, Any]) -> str:
 def _exam_lines(exam: dict[str, Any]) -> list[str]:
     return [
         _score_line(f"{how} {name}", exam[how][name])
-        for how in ("clean", "through_32x32")
+        for how in ("clean", "through_32x32", "shifted")
         for name in ("top_k", "exact")
     ]
 

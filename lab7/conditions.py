@@ -1,6 +1,7 @@
 """Conditions and labels: train.json, objects.json and the lists that the lab samples from.
 
-Two lists are shipped, `test` and `new_test`; `unseen` follows from what training never shows together.
+Two lists are shipped, `test` and `new_test`; `unseen` follows from what training never shows together, and `held_out`
+names the pairs that a training with `holdout_pairs` leaves out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 from lab7.files import UserError, data_dir, read_json, shipped_dir, short
 from lab7.vocabulary import CLASSES, check_condition, to_multi_hot
 
-LISTS = ("test", "new_test", "unseen")
+LISTS = ("test", "new_test", "unseen", "held_out")
 MAKE_IT = "run `lab7 data` to render the stand-in, or put the course's files there (see data/README.md)"
 
 
@@ -60,7 +61,7 @@ def read_conditions(path: Path | str) -> list[list[str]]:
 
 
 def load_list(name: str, folder: Path | None = None) -> list[list[str]]:
-    """The conditions of "test", "new_test" or "unseen".
+    """The conditions of "test", "new_test", "unseen" or "held_out".
 
     A list in `folder` (the course's own, say) goes before the shipped one. "unseen" follows from the folder's
     train.json, and is empty if training shows every triple. Raises UserError for another name or a bad file.
@@ -70,6 +71,8 @@ def load_list(name: str, folder: Path | None = None) -> list[list[str]]:
         raise UserError(f"unknown list '{name}'; choose one of {', '.join(LISTS)}")
     if name == "unseen":
         return unseen_triples(read_labels(folder).values())
+    if name == "held_out":
+        return held_out_pairs()
     own = folder / f"{name}.json"
     return read_conditions(own if own.exists() else shipped_dir() / f"{name}.json")
 
@@ -89,6 +92,24 @@ def unseen_triples(labels: Iterable[Sequence[str]], count: int = 32) -> list[lis
     unseen = [triple for triple in itertools.combinations(CLASSES, 3) if frozenset(triple) not in seen]
     unseen.sort(key=lambda triple: hashlib.sha256(", ".join(triple).encode()).digest())
     return [list(triple) for triple in unseen[:count]]
+
+
+def held_out_pairs() -> list[list[str]]:
+    """24 of the 276 pairs of classes, each class in two of them: neighbours on a ring of all classes.
+
+    The ring is in the order of a hash of the names, which ties them to neither colours nor shapes.
+    """
+    ring = sorted(CLASSES, key=lambda name: hashlib.sha256(name.encode()).digest())
+    pairs = zip(ring, [*ring[1:], ring[0]], strict=True)
+    return [sorted(pair, key=CLASSES.index) for pair in pairs]
+
+
+def without_pairs(labels: Tensor, pairs: Sequence[Sequence[str]]) -> Tensor:
+    """Which rows of multi-hot labels (N, 24) hold none of the pairs: bool (N,)."""
+    kept = torch.ones(len(labels), dtype=torch.bool)
+    for first, second in pairs:
+        kept &= ~(labels[:, CLASSES.index(first)].bool() & labels[:, CLASSES.index(second)].bool()).cpu()
+    return kept
 
 
 def unseen_combinations(conditions: Iterable[Sequence[str]], training: Iterable[Sequence[str]]) -> list[list[str]]:

@@ -19,6 +19,7 @@ class DataConfig:
     scene_seed: int = 0  # of the stand-in
     image_size: int = 64  # pixels; pictures are squashed to a square of this side
     normalise: Literal["deviation", "plain"] = "deviation"  # minus the mean picture, over the deviation; or [-1, 1]
+    holdout_pairs: Literal["no", "yes"] = "no"  # yes: pictures with one of 24 pairs of classes are not trained on
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class SamplingConfig:
     sampler: Literal["ddpm", "ddim"] = "ddim"
     num_steps: int = 50  # network evaluations (twice as many with guidance)
     guidance_scale: float = 2.0  # 1: the plain conditional model
-    samples: int = 4  # pictures of each condition in an evaluation
+    samples: int = 8  # pictures of each condition in an evaluation
     noise_seed: int = 0
 
 

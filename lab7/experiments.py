@@ -12,15 +12,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from lab7.comparison import compare, counts_of
 from lab7.conditions import conditions_tensor, load_list
 from lab7.drawing import Drawer, load_drawer
 from lab7.files import UserError, read_json, runs_dir, shipped_dir, short, write_json
+from lab7.frechet import against_renders
 from lab7.judge import Judge
-from lab7.metrics import exact_match, per_count, top_k
+from lab7.metrics import exact_match, per_count, top_k, top_k_hits
+from lab7.mistakes import readings, tally
 from lab7.pictures import read_png, to_float, to_uint8
 from lab7.vocabulary import CLASSES
 
-LISTS = ("test", "new_test")
+LISTS = ("test", "new_test", "unseen")
+REPORTED_LISTS = ("test", "new_test")  # those of the course
+APART = 0.05  # a disagreement of the two judges that is flagged
 
 
 @dataclass(frozen=True)
@@ -74,23 +79,45 @@ def score(
     conditions: Sequence[Sequence[str]],
     *,
     samples: int,
+    second: Judge | None = None,
     progress: bool = False,
+    kept: list[Tensor] | None = None,
     **drawing: Any,
 ) -> dict[str, Any]:
     """Draw every condition `samples` times and have the judge count; `drawing` goes to Drawer.draw.
 
     "top_k" and "exact" pool all samples, "single" is the report's way: the first sample of each condition alone.
-    Each is hits, total, accuracy and its 95% Wilson interval.
+    Each is hits, total, accuracy and its 95% Wilson interval. "by_picture" holds the objects found in every picture,
+    "mistakes" what went wrong; the pictures themselves are added to `kept`; "second_judge" what the second judge says of the same pictures, "apart" whether the two
+    differ by more than APART.
     """
     images = as_stored(drawer.draw(conditions, samples=samples, progress=progress, **drawing))
     labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0)  # (N * K, 24)
     outputs = judge.probabilities(images)
+    if kept is not None:
+        kept.append(images)
+    repeated = [names for names in conditions for _ in range(samples)]
+    found = {
+        **_counts(outputs, labels, samples),
+        "single": top_k(outputs[::samples], labels[::samples]).to_dict(),
+        "per_count": per_count(outputs, labels).to_dict("records"),
+        "mistakes": tally(readings(outputs, repeated)).to_dict("records"),
+        "samples": samples,
+    }
+    if second is not None:
+        other = _counts(second.probabilities(images), labels, samples)
+        gap = abs(found["top_k"]["accuracy"] - other["top_k"]["accuracy"])
+        found |= {"second_judge": other, "apart": gap > APART}
+    return found
+
+
+def _counts(outputs: Tensor, labels: Tensor, samples: int) -> dict[str, Any]:
+    """The scores of pictures (N * K), K of a condition, and the objects found in each: (N, K)."""
+    hits = top_k_hits(outputs, labels).view(-1, samples)
     return {
         "top_k": top_k(outputs, labels).to_dict(),
         "exact": exact_match(outputs, labels).to_dict(),
-        "single": top_k(outputs[::samples], labels[::samples]).to_dict(),
-        "per_count": per_count(outputs, labels).to_dict("records"),
-        "samples": samples,
+        "by_picture": {"hits": hits.tolist(), "asked": labels[::samples].sum(dim=1).int().tolist()},
     }
 
 
@@ -98,6 +125,7 @@ def score_run(
     folder: Path,
     judge: Judge,
     *,
+    second: Judge | None = None,
     data: Path | None = None,
     lists: Sequence[str] = LISTS,
     device: str | torch.device = "cpu",
@@ -106,7 +134,8 @@ def score_run(
 ) -> dict[str, Any]:
     """Score a run's weights on the lists, and add what came out to its result.json under "accuracy".
 
-    How it is drawn is the preset's `sampling` where `drawing` does not say otherwise.
+    How it is drawn is the preset's `sampling` where `drawing` does not say otherwise. A list without conditions is left
+    out, such as "unseen" where training shows every triple. "frechet" compares all pictures with as many unseen renders.
     """
     drawer = load_drawer(folder, device)
     plan = drawer.preset.sampling
@@ -120,9 +149,16 @@ def score_run(
     result = read_json(folder / "result.json", "a run's result")
     result["sampling"] = choices
     result["judge"] = {"name": judge.name, "sha256": judge.sha256, "is_course": judge.is_course}
+    if second is not None:
+        result["second_judge"] = {"name": second.name, "sha256": second.sha256}
+    pictures: list[Tensor] = []
+    conditions = {name: asked for name in lists if (asked := load_list(name, data))}
     result["accuracy"] = {
-        name: score(drawer, judge, load_list(name, data), progress=progress, **choices) for name in lists
+        name: score(drawer, judge, asked, second=second, progress=progress, kept=pictures, **choices)
+        for name, asked in conditions.items()
     }
+    counts = [len(names) for asked in conditions.values() for names in asked for _ in range(choices["samples"])]
+    result["frechet"] = against_renders(judge, torch.cat(pictures), counts)
     write_json(folder / "result.json", result)
     return result
 
@@ -170,7 +206,9 @@ def plateau_scores(judge: Judge, data: Path | None = None) -> Callable[[Drawer],
     """What the report's learning-rate plan listens to: one sample of each condition of both lists."""
 
     def evaluate(drawer: Drawer) -> dict[str, float]:
-        return {name: score(drawer, judge, load_list(name, data), samples=1)["top_k"]["accuracy"] for name in LISTS}
+        return {
+            name: score(drawer, judge, load_list(name, data), samples=1)["top_k"]["accuracy"] for name in REPORTED_LISTS
+        }
 
     return evaluate
 
@@ -181,6 +219,52 @@ def find_run(name: str) -> Path | None:
         if (place / name / "result.json").exists():
             return place / name
     return None
+
+
+def read_arm(runs: Sequence[str]) -> list[dict[str, Any]]:
+    """The result.json of each seed of an arm, by run name or folder. UserError for a run that is not there."""
+    results = []
+    for run in runs:
+        folder = Path(run) if (Path(run) / "result.json").exists() else find_run(run)
+        if folder is None:
+            raise UserError(f"{run}: no such run in runs/ or data/runs/, and no folder with a result.json")
+        results.append(read_json(folder / "result.json", "a run's result"))
+    return results
+
+
+def compare_arms(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two arms, each the results of its seeds, on every list that both were scored on, by both judges: a row each.
+
+    Columns: list, judge, first, second, difference, low, high, told, verdict, seeds_needed. Raises UserError where
+    the arms have no list in common or were read by other judges.
+    """
+    judges = {result["judge"]["sha256"] for result in (*first, *second)}
+    if len(judges) > 1:
+        raise UserError("the runs were scored by different judges; score them again with one")
+    rows = []
+    for name in sorted(set.intersection(*(set(result["accuracy"]) for result in (*first, *second)))):
+        for judge in ("judge", "second_judge"):
+            if judge == "second_judge" and not all("second_judge" in r["accuracy"][name] for r in (*first, *second)):
+                continue
+            one, two = counts_of(first, name, judge), counts_of(second, name, judge)
+            found = compare(one, two)
+            rows.append(
+                {
+                    "list": name,
+                    "judge": judge.replace("_", " "),
+                    "first": float(one.accuracies.mean()),
+                    "second": float(two.accuracies.mean()),
+                    "difference": found.difference,
+                    "low": found.low,
+                    "high": found.high,
+                    "told": str(found),
+                    "verdict": found.verdict,
+                    "seeds_needed": found.needed,
+                }
+            )
+    if not rows:
+        raise UserError("the runs were scored on no list in common; score them again")
+    return rows
 
 
 def read_runs(places: Sequence[Path] | None = None) -> pd.DataFrame:

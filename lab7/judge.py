@@ -6,6 +6,7 @@ A course checkpoint is `{"model": state_dict}` with keys conv1.weight ... fc.0.w
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from lab7.files import UserError, atomic_path, data_dir, sha256, shipped_dir, short
-from lab7.metrics import exact_match, per_count, top_k
 from lab7.vocabulary import CLASSES
 
 PICTURE_SIZE = 64  # the judge reads pictures of this side; others are brought to it
@@ -32,8 +32,35 @@ def build_classifier() -> nn.Module:
     return classifier
 
 
+class SmallClassifier(nn.Module):
+    """The second judge: pictures (B, 3, 64, 64) in [-1, 1] -> (B, 24) in [0, 1], by 1.3 million weights.
+
+    Unlike the ResNet18 it keeps the full resolution for its first layers, has no skips, and asks of each feature
+    whether it is found anywhere (the largest value) rather than how much of it there is (the mean).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = ((3, 24, 48), (48, 96, 96), (96, 160, 160), (160, 224, 224))
+        stages = [nn.Sequential(*_convolution(a, b), *_convolution(b, c)) for a, b, c in widths]
+        self.stages = nn.Sequential(*(layer for stage in stages for layer in (stage, nn.MaxPool2d(2))))
+        self.pool = nn.AdaptiveMaxPool2d(1)
+        self.fc = nn.Sequential(nn.Linear(widths[-1][-1], len(CLASSES)), nn.Sigmoid())
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.fc(features(self, pictures))
+
+
+def _convolution(entering: int, leaving: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(entering, leaving, 3, padding=1, bias=False), nn.BatchNorm2d(leaving), nn.ReLU()
+
+
+BUILDERS: dict[str, Callable[[], nn.Module]] = {"resnet18": build_classifier, "small": SmallClassifier}
+"""The kinds of judges. The first is the course's own."""
+
+
 def features(classifier: nn.Module, pictures: Tensor) -> Tensor:
-    """What the classifier's last layer sees: pictures (B, 3, 64, 64) in [-1, 1] -> (B, 512)."""
+    """What the classifier's last layer sees: pictures (B, 3, 64, 64) in [-1, 1] -> (B, 512), or (B, 224) if small."""
     body = list(classifier.children())[:-1]
     return nn.Sequential(*body)(pictures).flatten(1)
 
@@ -78,6 +105,11 @@ def default_judge(device: str | torch.device = "cpu") -> Judge:
     return load_judge(course if course.exists() else shipped_dir() / "weights" / "judge.safetensors", device)
 
 
+def second_judge(device: str | torch.device = "cpu") -> Judge:
+    """The small judge that lab7 ships, of another architecture and trained on other scenes. UserError if it is gone."""
+    return load_judge(shipped_dir() / "weights" / "second_judge.safetensors", device)
+
+
 def load_judge(path: Path | str, device: str | torch.device = "cpu") -> Judge:
     """The judge in a file: ours where it ends in .safetensors, else a checkpoint of the course's form.
 
@@ -87,7 +119,7 @@ def load_judge(path: Path | str, device: str | torch.device = "cpu") -> Judge:
     is_course = path.suffix != ".safetensors"
     state = read_course_checkpoint(path) if is_course else _read_safetensors(path)
     with torch.device("meta"):  # no fresh weights are drawn only to be replaced
-        model = build_classifier()
+        model = BUILDERS[_kind(state)]()
     model.load_state_dict(state, assign=True)
     model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     name = f"{'the course' if is_course else 'lab7'}'s judge ({path.name})"
@@ -132,7 +164,8 @@ def read_course_checkpoint(path: Path | str) -> dict[str, Tensor]:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return _checked(path, dict(load_file(path)))
+        state = dict(load_file(path))
+        return _checked(path, state, _kind(state))
     except FileNotFoundError:
         raise UserError(
             f"{short(path)}: no such file; train a judge with `lab7 judge --train`, or put the course's "
@@ -144,10 +177,14 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def _checked(path: Path, state: dict[str, Any]) -> dict[str, Tensor]:
+def _kind(state: dict[str, Any]) -> str:
+    return "small" if any(key.startswith("stages.") for key in state) else "resnet18"
+
+
+def _checked(path: Path, state: dict[str, Any], kind: str = "resnet18") -> dict[str, Tensor]:
     """The state in float32 if it fits the classifier name by name and shape by shape; UserError otherwise."""
     with torch.device("meta"):
-        expected = build_classifier().state_dict()
+        expected = BUILDERS[kind]().state_dict()
     for name, fresh in expected.items():
         if name.endswith("num_batches_tracked"):
             state.setdefault(name, torch.tensor(0))  # files of old PyTorch lack it; nothing is computed from it
@@ -164,21 +201,3 @@ def _checked(path: Path, state: dict[str, Any]) -> dict[str, Tensor]:
 
 def _not_a_checkpoint(path: Path) -> UserError:
     return UserError(f"{short(path)}: is damaged or no PyTorch checkpoint; it should hold {_WANTED}")
-
-
-def examine(judge: Judge, images: Tensor, labels: Tensor, batch_size: int = 256) -> dict[str, Any]:
-    """The judge's own examination on pictures whose labels are known, clean and read through 32x32.
-
-    images uint8 (N, 3, 64, 64), labels (N, 24) multi-hot. Returns, for "clean" and "through_32x32", the
-    scores "top_k" and "exact" with intervals (Score.to_dict), and "per_count", the rows of metrics.per_count.
-    """
-    clean = images.float() / 127.5 - 1
-    result: dict[str, Any] = {"pictures": len(images)}
-    for how, pictures in (("clean", clean), ("through_32x32", F.avg_pool2d(clean, 2))):
-        outputs = judge.probabilities(pictures, batch_size)
-        result[how] = {
-            "top_k": top_k(outputs, labels).to_dict(),
-            "exact": exact_match(outputs, labels).to_dict(),
-            "per_count": per_count(outputs, labels).to_dict("records"),
-        }
-    return result

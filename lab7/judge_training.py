@@ -15,20 +15,22 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from lab7.augment import Augmentation, augment
+from lab7.domain import TRAINING, Variety
+from lab7.examination import examine
 from lab7.files import UserError, write_json
-from lab7.judge import build_classifier, examine, features, load_judge, save_judge
+from lab7.judge import BUILDERS, features, load_judge, save_judge
 from lab7.provenance import choose_precision, provenance
 from lab7.render import LOOK
 from lab7.standin import look_hash, render_pictures
 
-# The generator's scenes come from small seeds; these are far from them and from each other.
+# The generator's scenes come from small seeds, those of the examination lie beyond 900,000.
 TRAINING_SEED = 700_000
-EXAMINATION_SEED = 900_000
 
 
 def train_judge(
     out: Path | str,
     *,
+    kind: str = "resnet18",
     scenes: int = 6000,
     epochs: int = 8,
     examination_scenes: int = 2000,
@@ -44,10 +46,11 @@ def train_judge(
 
     Returns the record that is also written beside the weights, as `out` with suffix .json: settings, seconds,
     mean loss of each epoch, provenance, the file's SHA-256 and its examination on unseen scenes (see
-    judge.examine). Raises UserError where `out` cannot be written, and if the loss is no longer a number.
+    examination.examine). Raises UserError where `out` cannot be written, and if the loss is no longer a number.
     """
     out, device, precision = Path(out), torch.device(device), choose_precision(device, precision)
     settings = {
+        "kind": kind,
         "scenes": scenes,
         "epochs": epochs,
         "examination_scenes": examination_scenes,
@@ -58,11 +61,12 @@ def train_judge(
         "renderer": look_hash(LOOK),
     }
     started = time.perf_counter()
-    images, labels = rendered(TRAINING_SEED + seed, scenes, processes)
+    images, labels = rendered(TRAINING_SEED + seed, scenes, processes, TRAINING)
     rendering_done = time.perf_counter()
     classifier, losses = fit(
         images,
         labels,
+        kind=kind,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -74,10 +78,9 @@ def train_judge(
     training_done = time.perf_counter()
     save_judge(out, classifier)
     judge = load_judge(out, device)
-    unseen_images, unseen_labels = rendered(EXAMINATION_SEED + seed, examination_scenes, processes)
     record = {
-        "what": "ResNet18 judge trained on rendered pictures",
-        "command": f"lab7 judge --train --seed {seed} --set judge_scenes={scenes} passes={epochs} "
+        "what": f"{kind} judge trained on rendered pictures",
+        "command": f"lab7 judge --train --kind {kind} --seed {seed} --set judge_scenes={scenes} passes={epochs} "
         f"exam_scenes={examination_scenes}",
         "sha256": judge.sha256,
         "settings": settings,
@@ -86,16 +89,18 @@ def train_judge(
             "training": round(training_done - rendering_done, 1),
         },
         "losses": [round(loss, 6) for loss in losses],
-        "examination": examine(judge, unseen_images, unseen_labels),
+        "examination": examine(judge, examination_scenes, processes),
         "provenance": provenance(device),
     }
     write_json(out.with_suffix(".json"), record)
     return record
 
 
-def rendered(seed: int, scenes: int, processes: int | None = None) -> tuple[Tensor, Tensor]:
+def rendered(
+    seed: int, scenes: int, processes: int | None = None, variety: Variety | None = None
+) -> tuple[Tensor, Tensor]:
     """Three pictures a scene: uint8 (3 * scenes, 3, 64, 64), and their labels uint8 (3 * scenes, 24)."""
-    images, labels = render_pictures(seed, scenes, size=64, processes=processes)
+    images, labels = render_pictures(seed, scenes, 64, variety, processes)
     return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
 
 
@@ -103,6 +108,7 @@ def fit(
     images: Tensor,
     labels: Tensor,
     *,
+    kind: str = "resnet18",
     epochs: int,
     batch_size: int = 64,
     learning_rate: float = 1.5e-3,
@@ -122,9 +128,9 @@ def fit(
     generator = torch.Generator(device).manual_seed(seed)
     with torch.random.fork_rng(devices=[]):  # PyTorch draws fresh weights from its global stream only
         torch.manual_seed(seed)
-        classifier = build_classifier()
+        classifier = BUILDERS[kind]()
     classifier = classifier.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    if device.type == "cpu" and precision == "bf16":
+    if device.type == "cpu" and precision == "bf16" and kind == "resnet18":
         _speed_up_small_maps(classifier)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=learning_rate, weight_decay=weight_decay)
     steps = epochs * math.ceil(len(images) / batch_size)

@@ -107,8 +107,13 @@ def top_k(probabilities: Matrix, labels: Matrix) -> Score:
     summed over the images: test.json gives a total of 72. Of equal outputs the lower class index comes first.
     Raises ValueError for other shapes, labels that are not 0 or 1, or outputs that are not finite.
     """
+    return Score(int(top_k_hits(probabilities, labels).sum()), int(torch.as_tensor(labels).sum()))
+
+
+def top_k_hits(probabilities: Matrix, labels: Matrix) -> torch.Tensor:
+    """The hits of `top_k` in each image: int64 (N,)."""
     chosen, truth = _chosen(*_checked(probabilities, labels))
-    return Score(int((chosen & truth).sum()), int(truth.sum()))
+    return (chosen & truth).sum(dim=1)
 
 
 def exact_match(probabilities: Matrix, labels: Matrix, threshold: float = 0.5) -> Score:

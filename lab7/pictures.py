@@ -60,6 +60,11 @@ class Pictures:
         """The labels as names, in class order."""
         return [to_names(row) for row in self.labels.cpu().numpy()]
 
+    def chosen(self, kept: Tensor) -> Pictures:
+        """The pictures where `kept`, bool (N,), is true."""
+        names = [name for name, keep in zip(self.names, kept.tolist(), strict=True) if keep]
+        return Pictures(self.images[kept], self.labels[kept], names)
+
     def to(self, device: torch.device | str) -> Pictures:
         """The same pictures on another device; nothing is copied if they are there already."""
         return dataclasses.replace(self, images=self.images.to(device), labels=self.labels.to(device))

@@ -57,7 +57,13 @@ class Scene:
         return Scene(self.objects[:count])
 
 
-def sample_scene(rng: np.random.Generator, num_objects: int = 3, labels: Sequence[int] | None = None) -> Scene:
+def sample_scene(
+    rng: np.random.Generator,
+    num_objects: int = 3,
+    labels: Sequence[int] | None = None,
+    extent: float = EXTENT,
+    min_distance: float = MIN_DISTANCE,
+) -> Scene:
     """A random scene of `num_objects` different classes, or of the classes given, in that order.
 
     Raises ValueError for a repeated class, or more objects than fit the rules (up to 5 always do).
@@ -69,7 +75,7 @@ def sample_scene(rng: np.random.Generator, num_objects: int = 3, labels: Sequenc
     if len(labels) > 5:
         raise ValueError(f"a scene holds at most 5 objects, not {len(labels)}")
     while True:
-        places = _place(rng, len(labels))
+        places = _place(rng, len(labels), extent, min_distance)
         if places is not None:
             yaws = rng.uniform(0, 2 * math.pi, len(labels))
             things = zip(labels, places, yaws.tolist(), strict=True)
@@ -81,13 +87,15 @@ def scene_at(seed: int, index: int) -> Scene:
     return sample_scene(np.random.default_rng([seed, index]))
 
 
-def _place(rng: np.random.Generator, count: int) -> list[tuple[float, float]] | None:
+def _place(
+    rng: np.random.Generator, count: int, extent: float, min_distance: float
+) -> list[tuple[float, float]] | None:
     """Centres of `count` objects, the first at the origin; None where the next one found no room."""
     places = [(0.0, 0.0)]
     while len(places) < count:
         for _ in range(_TRIES):
-            x, y = rng.uniform(-EXTENT, EXTENT, 2).tolist()
-            if all(has_room(x - a, y - b) for a, b in places):
+            x, y = rng.uniform(-extent, extent, 2).tolist()
+            if all(has_room(x - a, y - b, min_distance) for a, b in places):
                 places.append((x, y))
                 break
         else:
@@ -95,8 +103,8 @@ def _place(rng: np.random.Generator, count: int) -> list[tuple[float, float]] | 
     return places[:count]
 
 
-def has_room(dx: float, dy: float) -> bool:
+def has_room(dx: float, dy: float, min_distance: float = MIN_DISTANCE) -> bool:
     """Whether two centres that differ by (dx, dy) keep CLEVR's distance and margins."""
     right = dx * _RIGHT[0] + dy * _RIGHT[1]
     front = dx * _FRONT[0] + dy * _FRONT[1]
-    return math.hypot(dx, dy) >= MIN_DISTANCE and abs(right) >= MARGIN and abs(front) >= MARGIN
+    return math.hypot(dx, dy) >= min_distance and abs(right) >= MARGIN and abs(front) >= MARGIN

@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from lab7 import render
+from lab7.domain import Variety, vary
 from lab7.files import UserError, read_json, sha256, short, write_error, write_json
 from lab7.render import LOOK, Look
 from lab7.scenes import Scene, scene_at
@@ -106,19 +107,22 @@ def render_pictures(
     seed: int,
     num_scenes: int,
     size: int = 64,
-    look: Look = LOOK,
+    variety: Variety | None = None,
     processes: int | None = None,
     first: int = 0,
     progress: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scenes first .. first + num_scenes - 1 of a seed, three pictures each, without touching the disk.
 
+    With a `variety`, every scene has its own camera, lamps, floor and rule of placement, drawn from the seed.
     Returns images uint8 (3 * num_scenes, size, size, 3) and labels uint8 (3 * num_scenes, 24), in the order of the
     files that write_standin would make.
     """
     images = np.empty((num_scenes * PER_SCENE, size, size, 3), dtype=np.uint8)
     labels = np.empty((num_scenes * PER_SCENE, 24), dtype=np.uint8)
-    for start, chunk in _in_chunks(_render_chunk, (seed, size, look), first, num_scenes, processes, "render", progress):
+    for start, chunk in _in_chunks(
+        _render_chunk, (seed, size, variety), first, num_scenes, processes, "render", progress
+    ):
         at = (start - first) * PER_SCENE
         images[at : at + len(chunk[0])], labels[at : at + len(chunk[1])] = chunk
     return images, labels
@@ -135,11 +139,11 @@ def draw_picture(scene: Scene, seed: int, index: int, k: int, width: int, height
     return render.render(scene.first(k + 1), width, height, look, grain_seed % 2**63)
 
 
-def _render_chunk(work: tuple[int, int, Look], start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    seed, size, look = work
+def _render_chunk(work: tuple[int, int, Variety | None], start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    seed, size, variety = work
     images, labels = [], []
     for index in range(start, stop):
-        scene = scene_at(seed, index)
+        scene, look = (scene_at(seed, index), LOOK) if variety is None else vary([seed, index], variety)
         for k in range(PER_SCENE):
             images.append(draw_picture(scene, seed, index, k, size, size, look))
             labels.append(to_multi_hot(scene.labels[: k + 1]).astype(np.uint8))

@@ -24,11 +24,11 @@ from tqdm import tqdm
 
 from lab7 import config, diffusion
 from lab7.checkpoints import append_metrics, open_run, save_checkpoint, trim_metrics
-from lab7.conditions import load_list
+from lab7.conditions import held_out_pairs, load_list, without_pairs
 from lab7.config import Preset, TrainConfig
 from lab7.data import load_pictures
 from lab7.drawing import Drawer, build_model, save_weights
-from lab7.files import Failure, data_dir, runs_dir, sha256, short, write_json
+from lab7.files import Failure, UserError, data_dir, runs_dir, sha256, short, write_json
 from lab7.normalise import draw, epoch_order, fit_normaliser
 from lab7.pictures import Pictures, save_grid
 from lab7.plans import Length, Plateau, ema_update, rate_factor, run_length
@@ -63,6 +63,10 @@ def train(
     device, main = accelerator.device, accelerator.is_main_process
     precision = choose_precision(device, plan.precision)
     pictures = load_pictures(data or data_dir(), preset.data.image_size)
+    if preset.data.holdout_pairs == "yes":
+        pictures = pictures.chosen(without_pairs(pictures.labels, held_out_pairs()))
+        if not len(pictures):
+            raise UserError("holdout_pairs=yes leaves no picture to train on; render more scenes, or set it to no")
     normaliser = fit_normaliser(pictures.images, preset.data.normalise).to(device)
     pictures = pictures.to(device)
     schedule = NoiseSchedule(preset.diffusion.schedule, preset.diffusion.num_steps).to(device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -21,11 +21,12 @@ from lab7.files import (
     build_dir,
     data_dir,
     figures_dir,
+    read_json,
     runs_dir,
     shipped_dir,
     write_text,
 )
-from lab7.judge import Judge, default_judge, load_judge
+from lab7.judge import Judge, default_judge, load_judge, second_judge
 from lab7.provenance import best_device
 
 if TYPE_CHECKING:
@@ -73,6 +74,35 @@ class Workspace:
             )
         return load_judge(path)
 
+    def second_judge(self) -> Judge:
+        """The small judge that is shipped; with `smoke` a toy of its own."""
+        if self.preset.name != "smoke":
+            return second_judge()
+        from lab7.judge_training import train_judge
+
+        path = self.data / "weights" / "second_judge.safetensors"
+        if not path.exists():
+            plan = self.preset.judge
+            train_judge(
+                path,
+                kind="small",
+                seed=1,
+                scenes=plan.judge_scenes,
+                epochs=plan.passes,
+                examination_scenes=plan.exam_scenes,
+                progress=False,
+            )
+        return load_judge(path)
+
+    def examination(self, judge: Judge) -> dict[str, Any] | None:
+        """How that judge did on renders that it never saw; None for one without a record, such as the course's."""
+        for folder in (self.data / "weights", shipped_dir() / "weights"):
+            for path in sorted(folder.glob("*.json")):
+                record = read_json(path, "a judge's record")
+                if record.get("sha256") == judge.sha256:
+                    return record["examination"]
+        return None
+
     def run(self, name: str, settings: Iterable[str] = (), progress: bool = False) -> Path:
         """The folder of a finished, scored run: recorded (`quick`), found, or trained and scored now."""
         if self.preset.name == "quick":
@@ -99,7 +129,8 @@ class Workspace:
         )
         result = folder / "result.json"
         if '"accuracy"' not in result.read_text(encoding="utf-8"):
-            experiments.score_run(folder, judge, data=self.data, device=best_device(), progress=progress)
+            second = self.second_judge()
+            experiments.score_run(folder, judge, second=second, data=self.data, device=best_device(), progress=progress)
         return folder
 
     def save_figure(self, figure: Figure, name: str) -> None:

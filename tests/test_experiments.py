@@ -88,7 +88,7 @@ def test_a_run_is_scored_by_its_own_settings_and_others_are_written_down(judge, 
     assert result["accuracy"]["new_test"]["single"]["total"] == 84
 
     table = experiments.read_runs([tmp_path / "runs", tmp_path / "none"])
-    assert table.run.tolist() == ["mine", "mine"] and table.list.tolist() == ["test", "new_test"]
+    assert table.run.tolist() == ["mine"] * 3 and table.list.tolist() == list(experiments.LISTS)
     assert table.hits[0] == result["accuracy"]["test"]["top_k"]["hits"] and table.judge[0] == judge.name
 
 
@@ -118,7 +118,7 @@ def test_one_s_own_run_comes_before_the_recorded_one(tmp_path, monkeypatch):
 
 def test_arms_differ_from_the_preset_by_their_settings_alone():
     for name, arm in experiments.ARMS.items():
-        assert arm.name == name and set(arm.reported) == set(experiments.LISTS)
+        assert arm.name == name and set(arm.reported) == set(experiments.REPORTED_LISTS)
         override(get_preset("laptop"), arm.settings)
     assert override(get_preset("laptop"), experiments.get_arm("report_up").settings).model.condition_at == "up"
     with pytest.raises(UserError, match="unknown arm 'up'; known: report_up, report_up_down"):
