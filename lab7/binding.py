@@ -44,10 +44,21 @@ FIGURES = {  # what the template shows -> the notebook that makes it
     "fig14_initialisation": "02_unet",
     "fig15_ablation": "06_ablation",
     "fig16_denoising": "05_sampling",
+    "fig17_examination": "05_sampling",
+    "fig18_confusion": "05_sampling",
+    "fig19_mistakes": "05_sampling",
     "table2_epochs_up_down": "04_training",
     "table3_epochs_up": "04_training",
 }
-TABLES = {"table1_accuracy": "06_ablation", "table4_clamping": "05_sampling", "table5_by_count": "06_ablation"}
+TABLES = {
+    "table1_accuracy": "06_ablation",
+    "table4_clamping": "05_sampling",
+    "table5_by_count": "06_ablation",
+    "table6_judges": "05_sampling",
+    "table7_judge_ablation": "05_sampling",
+    "table8_mistakes": "05_sampling",
+    "table9_difference": "06_ablation",
+}
 
 
 def gather(ws: Workspace, command: str) -> dict[str, Any]:

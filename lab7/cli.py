@@ -194,7 +194,7 @@ class JudgeCommand:
     conditions: tuple[str, ...] = ()
     """The JSON file of conditions that the pictures were drawn from, or the conditions themselves."""
     weights: Path | None = None
-    """A judge's file (default: data/checkpoint.pth of the course, else the shipped one)."""
+    """A judge's file (default: data/checkpoint.pth of the course, else the shipped one). With --train: the start."""
     compare: tuple[str, str] | None = None
     """Instead: two scored runs, by name or folder; several seeds of one arm are joined by commas."""
     examine: bool = False
@@ -261,6 +261,8 @@ class JudgeCommand:
             scenes=plan.judge_scenes,
             epochs=plan.passes,
             examination_scenes=plan.exam_scenes,
+            learning_rate=plan.peak_rate,
+            start=self.weights,
             seed=self.seed,
             device=best_device(),
         )

@@ -80,6 +80,7 @@ class JudgeConfig:
 
     judge_scenes: int = 6000  # scenes that the judge is trained on, apart from those of the generator
     passes: int = 8  # over their pictures
+    peak_rate: float = 1.5e-3  # the highest learning rate, of one cycle
     exam_scenes: int = 2000  # unseen scenes on which the judge is examined
 
 

@@ -88,8 +88,8 @@ def score(
 
     "top_k" and "exact" pool all samples, "single" is the report's way: the first sample of each condition alone.
     Each is hits, total, accuracy and its 95% Wilson interval. "by_picture" holds the objects found in every picture,
-    "mistakes" what went wrong; the pictures themselves are added to `kept`; "second_judge" what the second judge says of the same pictures, "apart" whether the two
-    differ by more than APART.
+    "mistakes" what went wrong; "second_judge" what the second judge says of the same pictures, "apart" whether the two
+    differ by more than APART. The pictures themselves are added to `kept`.
     """
     images = as_stored(drawer.draw(conditions, samples=samples, progress=progress, **drawing))
     labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0)  # (N * K, 24)
@@ -135,7 +135,7 @@ def score_run(
     """Score a run's weights on the lists, and add what came out to its result.json under "accuracy".
 
     How it is drawn is the preset's `sampling` where `drawing` does not say otherwise. A list without conditions is left
-    out, such as "unseen" where training shows every triple. "frechet" compares all pictures with as many unseen renders.
+    out, such as "unseen" where training shows every triple. "frechet" compares all pictures with unseen renders.
     """
     drawer = load_drawer(folder, device)
     plan = drawer.preset.sampling

@@ -37,6 +37,7 @@ def train_judge(
     seed: int = 0,
     batch_size: int = 64,
     learning_rate: float = 1.5e-3,
+    start: Path | str | None = None,
     device: str | torch.device = "cpu",
     precision: str = "auto",
     processes: int | None = None,
@@ -44,6 +45,7 @@ def train_judge(
 ) -> dict[str, Any]:
     """Render, train, write the weights to `out` (float16 safetensors), examine what was written.
 
+    Training begins with fresh weights, or with those of the judge in the file `start`.
     Returns the record that is also written beside the weights, as `out` with suffix .json: settings, seconds,
     mean loss of each epoch, provenance, the file's SHA-256 and its examination on unseen scenes (see
     examination.examine). Raises UserError where `out` cannot be written, and if the loss is no longer a number.
@@ -60,6 +62,9 @@ def train_judge(
         "precision": precision,
         "renderer": look_hash(LOOK),
     }
+    begun_from = load_judge(start) if start else None
+    if begun_from:
+        settings["started_from"] = begun_from.sha256
     started = time.perf_counter()
     images, labels = rendered(TRAINING_SEED + seed, scenes, processes, TRAINING)
     rendering_done = time.perf_counter()
@@ -67,6 +72,7 @@ def train_judge(
         images,
         labels,
         kind=kind,
+        start=begun_from.model if begun_from else None,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -81,7 +87,7 @@ def train_judge(
     record = {
         "what": f"{kind} judge trained on rendered pictures",
         "command": f"lab7 judge --train --kind {kind} --seed {seed} --set judge_scenes={scenes} passes={epochs} "
-        f"exam_scenes={examination_scenes}",
+        f"exam_scenes={examination_scenes} peak_rate={learning_rate}" + (" --weights FIRST" if begun_from else ""),
         "sha256": judge.sha256,
         "settings": settings,
         "seconds": {
@@ -109,6 +115,7 @@ def fit(
     labels: Tensor,
     *,
     kind: str = "resnet18",
+    start: nn.Module | None = None,
     epochs: int,
     batch_size: int = 64,
     learning_rate: float = 1.5e-3,
@@ -119,16 +126,20 @@ def fit(
     precision: str = "fp32",
     progress: bool = True,
 ) -> tuple[nn.Module, list[float]]:
-    """Train a fresh classifier by binary cross-entropy; returns it, ready to use, and each epoch's mean loss.
+    """Train a classifier by binary cross-entropy; returns it, ready to use, and each epoch's mean loss.
 
+    It is a fresh one, or has the weights of `start`, which must be of the same kind.
     images uint8 (N, 3, 64, 64), labels (N, 24) multi-hot. AdamW with one cycle of the learning rate (Smith
     and Topin 2019), every picture augmented anew each time. Raises UserError if the loss is not a number.
     """
     device = torch.device(device)
-    generator = torch.Generator(device).manual_seed(seed)
+    # Whoever goes on meets other changes than those of the first time.
+    generator = torch.Generator(device).manual_seed(seed if start is None else seed + 1_000_003)
     with torch.random.fork_rng(devices=[]):  # PyTorch draws fresh weights from its global stream only
         torch.manual_seed(seed)
         classifier = BUILDERS[kind]()
+    if start is not None:
+        classifier.load_state_dict(start.state_dict())
     classifier = classifier.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if device.type == "cpu" and precision == "bf16" and kind == "resnet18":
         _speed_up_small_maps(classifier)

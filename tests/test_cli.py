@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from lab7.cli import COMMANDS, main
-from lab7.files import shipped_dir
+from lab7.files import shipped_dir, write_json
 from lab7.judge import build_classifier
 from lab7.vocabulary import CLASSES
 
@@ -229,6 +229,31 @@ def test_a_full_run_is_refused_twice_and_goes_on_with_resume(capsys, course_fold
     assert code == 0 and "test: " in out and "95% interval" in out
     code, again, _ = call(capsys, "train", "--name", "mine", "--resume")  # with the settings that it was begun with
     assert code == 0 and again == out
+
+
+def test_runs_are_compared_by_name_folder_and_several_seeds(capsys, place):
+    def result(name, hits, sha="a"):
+        found = {"by_picture": {"hits": hits, "asked": [1, 2]}}
+        told = {"name": name, "judge": {"sha256": sha}, "accuracy": {"test": found | {"second_judge": found}}}
+        write_json(place / "runs" / name / "result.json", told)
+
+    result("good", [[1, 1], [2, 2]])
+    result("good_1", [[1, 1], [2, 1]])
+    result("bad", [[0, 0], [0, 1]])
+    result("other", [[0, 0], [0, 1]], sha="b")
+    code, out, _ = call(capsys, "judge", "--compare", "good,good_1", "bad")
+    assert code == 0 and "test, judge: 0.917 and 0.167, +0.750 [" in out and "test, second judge" in out
+    assert "trainings an arm to see a difference of 2 points" in out
+    code, out, _ = call(capsys, "judge", "--compare", str(place / "runs" / "good"), "bad", "--json")
+    assert code == 0 and json.loads(out)[0]["difference"] > 0
+    assert "nowhere: no such run" in refused(capsys, "judge", "--compare", "good", "nowhere")
+    assert "scored by different judges" in refused(capsys, "judge", "--compare", "good", "other")
+
+
+def test_a_judge_is_examined_by_command(capsys, place):
+    code, out, _ = call(capsys, "judge", "--examine", "--set", "exam_scenes=2", "--out", "exam.json")
+    assert code == 0 and "shifted top_k" in out
+    assert json.loads((place / "exam.json").read_text())["examination"]["pictures"] == 6
 
 
 def test_a_disk_that_cannot_be_written(capsys, place, weights):

@@ -278,3 +278,13 @@ def test_shipped_judges_read_the_real_frames(name):
         outputs = judge.probabilities(read_png(path, 64)[None])
         labels = conditions_tensor([shown])
         assert top_k(outputs, labels).accuracy == 1, path.stem
+
+
+def test_a_checkpoint_saved_from_a_gpu_is_read_without_one(classifier, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+    path = _save_course(tmp_path / "checkpoint.pth", classifier)
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match="CUDA"):
+        torch.load(path, weights_only=True)  # so it does say that it lives on a GPU
+    pictures = torch.zeros(1, 3, 64, 64)
+    assert torch.allclose(load_judge(path).probabilities(pictures), classifier(pictures), atol=1e-5)

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from lab7 import plots, plots_results, plots_training
+from lab7 import plots, plots_judge, plots_results, plots_training
 from lab7.config import get_preset, to_dict
 from lab7.files import UserError, write_json, write_text
 from lab7.pictures import save_grid, to_float
 from lab7.schedule import NoiseSchedule
-from lab7.vocabulary import CLASSES
+from lab7.vocabulary import CLASSES, COLOURS, SHAPES
 
 SCORES = pd.DataFrame(
     {
@@ -32,6 +32,11 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
+EXAM = {
+    "calibration": [{"said": 0.1, "true": 0.2, "low": 0.1, "high": 0.3}],
+    "clean": {"per_count": [{"objects": k, "accuracy": 0.9, "low": 0.8, "high": 0.95} for k in (1, 2, 3)]},
+    "hidden": [{"from": 0.0, "to": 0.5, "accuracy": 0.9, "low": 0.8, "high": 0.95}],
+}
 FIGURES = {
     "picture_grid": lambda: plots.picture_grid([list(noise(3, 3, 8, 8)), list(noise(2, 3, 8, 8))], ["a", "b"], "xyz"),
     "class_counts": lambda: plots.class_counts((noise(50, 24) > 0).float(), CLASSES),
@@ -52,6 +57,12 @@ FIGURES = {
     "wilson_by_size": lambda: plots_results.wilson_by_size(
         [("a", np.array([10, 100]), np.array([0.2, 0.4]), np.array([0.8, 0.6]))], [72]
     ),
+    "examination_figure": lambda: plots_judge.examination_figure({"a": EXAM, "b": EXAM}),
+    "confusion_figure": lambda: plots_judge.confusion_figure(np.eye(24) + 0.01, "t"),
+    "mistakes_figure": lambda: plots_judge.mistakes_figure(
+        {"test": [0.5, 0, 0.1, 0.2, 0.2, 0.4]}, np.eye(8), np.eye(3), (COLOURS, SHAPES)
+    ),
+    "example_pictures": lambda: plots_judge.example_pictures({"missing": [(noise(3, 8, 8), "red cube")]}),
     "run_curves": lambda: plots_training.run_curves({"a": LINES, "b": LINES}),
     "demonstration_curve": lambda: plots_training.demonstration_curve(LINES[:2], LINES),
     "rate_curves": lambda: plots_training.rate_curves({"cosine": np.linspace(1, 0, 9)}, np.ones(9), [np.ones(9) / 2]),

@@ -1,0 +1,61 @@
+"""The examination on small sets and hand-made outputs, where the right answers are known."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lab7 import examination
+from lab7.examination import by_hidden, calibration, clean_set, confusion, examine, hidden_shares
+from lab7.judge import Judge, SmallClassifier
+from lab7.scenes import scene_at
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    torch.manual_seed(0)
+    return Judge(SmallClassifier().eval(), "fresh", "0" * 64, False)
+
+
+def test_a_whole_examination_is_plain_and_repeats(judge):
+    first = examine(judge, scenes=3, processes=1)
+    assert json.loads(json.dumps(first)) == examine(judge, scenes=3, processes=1)
+    assert first["pictures"] == 9
+    for how in ("clean", "through_32x32", "shifted"):
+        assert first[how]["top_k"]["total"] == 18 and first[how]["exact"]["total"] == 9
+    assert sum(row["count"] for row in first["calibration"]) == 9 * 24
+    assert np.array(first["confusion"]).sum() == pytest.approx(18)
+    assert sum(row["total"] for row in first["hidden"]) == 18
+
+
+def test_calibration_of_a_judge_that_tells_the_truth():
+    rng = np.random.default_rng(0)
+    said = torch.from_numpy(rng.random((4000, 24)))
+    true = (torch.from_numpy(rng.random((4000, 24))) < said).float()
+    for row in calibration(said, true):
+        assert row["true"] == pytest.approx(row["said"], abs=0.03) and row["low"] < row["said"] < row["high"] + 0.01
+
+
+def test_confusion_counts_what_stands_in_place_of_what():
+    labels, outputs = torch.zeros(2, 24), torch.zeros(2, 24)
+    labels[0, [1, 5]] = labels[1, 2] = 1
+    outputs[0, [1, 7]] = outputs[1, 2] = 1
+    matrix = confusion(outputs, labels)
+    assert matrix[1, 1] == 1 and matrix[5, 7] == 1 and matrix[2, 2] == 1 and matrix.sum() == 3
+
+
+def test_an_object_alone_is_not_hidden_and_later_ones_may_hide_it():
+    shares = hidden_shares(40)
+    assert len(shares) == 120 and [len(part) for part in shares[:3]] == [1, 2, 3]
+    assert all(abs(part[0]) < 1e-9 for part in shares[::3])
+    assert max(max(part) for part in shares) > 0.1 and min(min(part) for part in shares) > -0.02
+
+
+def test_finding_by_what_is_hidden():
+    _, labels = clean_set(2, processes=1)
+    outputs = labels.float().clone()
+    first = scene_at(examination.CLEAN_SEED, 0).objects[0].label
+    outputs[0, first] = -1.0  # the first object of the first picture is missed
+    rows = by_hidden(outputs, labels, [[0.0], [0.0, 0.3], [0.0, 0.3, 0.9]] * 2)
+    assert [(row["hits"], row["total"]) for row in rows] == [(5, 6), (4, 4), (2, 2)]
