@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     for number in range(FILES):
         sources.append(place / f"source_{number}.png")
         shades = rng.integers(60, 200, (15, 20, 3), dtype=np.uint8)
-        Image.fromarray(shades).resize((320, 240), Image.Resampling.BICUBIC).save(sources[-1])
+        Image.fromarray(shades).resize((320, 240), Image.Resampling.NEAREST).save(sources[-1])
     labels = {}
     for scene in range(SCENES):
         names = scene_at(0, scene).labels
