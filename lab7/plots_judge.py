@@ -28,16 +28,16 @@ def examination_figure(exams: Mapping[str, Mapping[str, Any]]) -> Figure:
             rows = exam["clean"]["per_count"]
             _points(counts, [row["objects"] for row in rows], rows, "accuracy", style)
             _points(hidden, list(range(len(exam["hidden"]))), exam["hidden"], "accuracy", style)
-        calibration.set(xlabel="probability that the judge gives", ylabel="share of classes that are there")
+        calibration.set(xlabel="probability given", ylabel="share that is there")
         calibration.set_title("calibration")
-        calibration.legend()
-        counts.set(xlabel="objects in the picture", ylabel="objects found / shown")
+        counts.set(xlabel="objects in the picture", ylabel="found / shown")
         counts.set_xticks([1, 2, 3])
         counts.set_title("by number")
+        counts.legend(loc="lower left")
         bins = next(iter(exams.values()))["hidden"]
         hidden.set_xticks(range(len(bins)), [f"{100 * row['from']:.0f} to {100 * row['to']:.0f}" for row in bins])
         hidden.tick_params(axis="x", labelrotation=30)
-        hidden.set(xlabel="% of the object hidden", ylabel="objects found / shown")
+        hidden.set(xlabel="% of the object hidden", ylabel="found / shown")
         hidden.set_title("by what is hidden")
     return figure
 
