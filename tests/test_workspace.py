@@ -34,7 +34,7 @@ def test_what_smoke_needs_is_made_once_and_found_again(smoke, tmp_path, monkeypa
     result = json.loads((run / "result.json").read_text())
     assert run == tmp_path / "smoke" / "runs" / "mine"
     assert result["seed"] == 7 and result["settings"]["model"]["condition_at"] == "up"
-    assert set(result["accuracy"]) == {"test", "new_test"}
+    assert set(result["accuracy"]) == {"test", "new_test", "unseen"} and "second_judge" in result
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "smoke").rglob("*") if path.is_file()}
     assert smoke.run("mine", ["condition_at=up"]) == run
     assert {path: path.stat().st_mtime_ns for path in before} == before
