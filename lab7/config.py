@@ -24,12 +24,24 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The report's U-Net."""
+    """Which network, and the switches of the report's U-Net."""
 
+    network: Literal["report", "modern"] = "report"  # the report's U-Net, or our efficient one (section modern)
     n_feature: int = 256  # channels F of the report's U-Net
     condition_at: Literal["up", "down", "up_down", "hidden", "none"] = "up_down"  # where label and time enter
     embeddings: Literal["separate", "shared"] = "separate"  # one pair a place, or one a width
     init: Literal["report", "default"] = "report"  # by hand (Fig. 14), or PyTorch's
+
+
+@dataclass(frozen=True)
+class ModernConfig:
+    """Our efficient U-Net."""
+
+    patch: int = 4  # side of the squares of pixels that it works on
+    widths: tuple[int, ...] = (160, 224)  # channels of each level; a level has half the size of the one before
+    blocks: tuple[int, ...] = (2, 2)  # of each level, on the way down and again on the way up
+    embedding: int = 192  # width of time, label and object tokens
+    tokens: Literal["yes", "no"] = "yes"  # whether the lowest level looks at a token for each object
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class DiffusionConfig:
     schedule: Literal["linear", "linear_eq3", "linear_listing", "cosine"] = "linear"
     num_steps: int = 1000  # T
     target: Literal["eps", "x_0", "v"] = "eps"  # what the network predicts
+    draw_t: Literal["uniform", "stratified"] = "uniform"  # stratified: one t in each of B equal parts of 1..T
+    weight: Literal["none", "min_snr"] = "none"  # of a step in the loss; min_snr: Hang et al. 2023
     drop_probability: float = 0.1  # how often a sample is trained without its condition (for guidance)
 
 
@@ -50,9 +64,10 @@ class TrainConfig:
     epochs: int = 500  # passes over the pictures
     max_steps: int = 0  # stop after so many steps if that is sooner; 0: never
     batch_size: int = 32  # over all processes together
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"  # muon: for the inner matrices, with AdamW for the rest
     learning_rate: float = 1e-3  # the highest
-    weight_decay: float = 0.0  # AdamW only
+    matrix_rate: float = 0.02  # the highest of Muon
+    weight_decay: float = 0.0  # AdamW and Muon
     plan: Literal["constant", "linear", "cosine", "report"] = "linear"  # report: linear by epoch times plateau
     warmup_steps: int = 0  # steps of linear rise before the plan
     clip_norm: float = 1.0  # largest norm of the gradient; 0: no clipping
@@ -67,9 +82,12 @@ class TrainConfig:
 class SamplingConfig:
     """How pictures are drawn and scored."""
 
-    sampler: Literal["ddpm", "ddim"] = "ddim"
+    sampler: Literal["ddpm", "ddim", "dpm_solver_pp"] = "ddim"
     num_steps: int = 50  # network evaluations (twice as many with guidance)
+    spacing: Literal["time", "log_snr"] = "time"  # in what the steps are equally long
     guidance_scale: float = 2.0  # 1: the plain conditional model
+    guidance_from: float = 0.0  # guidance acts where t / T is at least this
+    guidance_to: float = 1.0  # and at most this
     samples: int = 8  # pictures of each condition in an evaluation
     noise_seed: int = 0
 
@@ -92,18 +110,26 @@ class Preset:
     what: str  # one line for a reader
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    modern: ModernConfig = field(default_factory=ModernConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
 
 
-_LAPTOP = Preset(
-    name="laptop",
-    what="everything from scratch on two CPU cores, in hours",
+_SMALL = Preset(
+    name="small",
+    what="the report's U-Net from scratch, at a size for two CPU cores: an hour an arm",
     data=DataConfig(image_size=32),
     model=ModelConfig(n_feature=48),
     train=TrainConfig(epochs=24, warmup_steps=200),
+)
+_LAPTOP = Preset(
+    name="laptop",
+    what="our own U-Net from scratch on two CPU cores, in an hour",
+    model=ModelConfig(network="modern"),
+    diffusion=DiffusionConfig(schedule="cosine", target="v", draw_t="stratified"),
+    train=TrainConfig(epochs=26, batch_size=48, optimizer="muon", weight_decay=0.01, warmup_steps=200, save_every=1000),
 )
 
 PRESETS: dict[str, Preset] = {
@@ -120,11 +146,12 @@ PRESETS: dict[str, Preset] = {
             judge=JudgeConfig(judge_scenes=60, passes=1, exam_scenes=20),
         ),
         dataclasses.replace(
-            _LAPTOP,
+            _SMALL,
             name="quick",
             what="shipped weights and recorded runs; trains only a short demonstration",
-            train=dataclasses.replace(_LAPTOP.train, max_steps=100, save_every=100, snapshots=3),
+            train=dataclasses.replace(_SMALL.train, max_steps=100, save_every=100, snapshots=3),
         ),
+        _SMALL,
         _LAPTOP,
         Preset(
             name="course",
@@ -182,13 +209,14 @@ def from_dict(values: dict[str, Any], where: str = "config") -> Preset:
         unknown = set(given) - {f.name for f in dataclasses.fields(kind)}
         if unknown:
             raise UserError(f"{where}: unknown setting '{section}.{min(unknown)}'; was it made by a newer lab7?")
-        sections[section] = kind(**given)
+        sections[section] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
     return Preset(name=values["name"], what=values["what"], **sections)
 
 
 _SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "model": ModelConfig,
+    "modern": ModernConfig,
     "diffusion": DiffusionConfig,
     "train": TrainConfig,
     "sampling": SamplingConfig,
@@ -214,6 +242,8 @@ def _find_field(path: str) -> tuple[str, str]:
 
 
 def _parse(kind: Any, text: str, path: str) -> Any:
+    if get_origin(kind) is tuple:
+        return tuple(_parse(get_args(kind)[0], part.strip(), path) for part in text.split(","))
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
             raise UserError(f"{path} must be one of {', '.join(get_args(kind))}, not '{text}'")

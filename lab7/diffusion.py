@@ -73,6 +73,27 @@ def drop_condition(condition: Tensor, probability: float, generator: torch.Gener
     return condition * keep
 
 
+def draw_t(schedule: NoiseSchedule, count: int, generator: torch.Generator, how: str = "uniform") -> Tensor:
+    """Steps t in 1..T, (count,) int64 on the generator's device.
+
+    "uniform" draws each on its own. "stratified" draws one in each of `count` equal parts of 1..T: each is uniform
+    still, but a batch covers all noise levels, which makes its gradient less noisy (Kingma et al. 2021).
+    """
+    if how == "uniform":
+        return torch.randint(1, schedule.num_steps + 1, (count,), generator=generator, device=generator.device)
+    place = torch.arange(count, device=generator.device)
+    place = (place + torch.rand(count, generator=generator, device=generator.device)) / count
+    return (1 + (schedule.num_steps * place).long()).clamp(max=schedule.num_steps)
+
+
+def min_snr_weight(schedule: NoiseSchedule, t: Tensor, kind: str, most: float = 5.0) -> Tensor:
+    """The weight of each step, (B,) or the like of t, that makes the loss min(SNR, most) times the error of x_0
+    (Hang et al. 2023, section 3.4), for a network that answers with `kind`; SNR = alpha_bar / (1 - alpha_bar)."""
+    snr = schedule.alpha_bar[t] / (1 - schedule.alpha_bar[t])
+    of_x_0 = {"eps": snr, "x_0": torch.ones_like(snr), "v": snr + 1}[kind]  # the weight that the plain loss gives
+    return snr.clamp(max=most) / of_x_0
+
+
 def loss(
     model: Model,
     schedule: NoiseSchedule,
@@ -81,11 +102,17 @@ def loss(
     generator: torch.Generator,
     target: str = "eps",
     drop_probability: float = 0.0,
+    how_t: str = "uniform",
+    weight: str = "none",
 ) -> Tensor:
-    """The training loss of one batch: draw t uniformly in 1..T and eps from N(0, I), then the mean squared error
-    of the network's answer (DDPM, Ho et al. 2020, algorithm 1 and eq. 14). The generator's device is x_0's."""
-    t = torch.randint(1, schedule.num_steps + 1, (x_0.shape[0],), generator=generator, device=x_0.device)
+    """The training loss of one batch: draw t in 1..T and eps from N(0, I), then the mean squared error of the
+    network's answer (DDPM, Ho et al. 2020, algorithm 1 and eq. 14). The generator's device is x_0's."""
+    t = draw_t(schedule, x_0.shape[0], generator, how_t)
     eps = torch.randn(x_0.shape, generator=generator, device=x_0.device, dtype=x_0.dtype)
     condition = drop_condition(condition, drop_probability, generator)
     x_t = add_noise(schedule, x_0, t, eps)
-    return F.mse_loss(model(x_t, t, condition).float(), target_for(schedule, x_0, eps, t, target))
+    answer, wanted = model(x_t, t, condition).float(), target_for(schedule, x_0, eps, t, target)
+    if weight == "none":
+        return F.mse_loss(answer, wanted)
+    each = (answer - wanted).square().mean(dim=(1, 2, 3))  # (B,)
+    return (min_snr_weight(schedule, t, target) * each).mean()

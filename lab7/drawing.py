@@ -19,6 +19,7 @@ from lab7 import config
 from lab7.conditions import conditions_tensor
 from lab7.config import Preset
 from lab7.files import UserError, atomic_path, short
+from lab7.modern_unet import ModernUNet
 from lab7.normalise import Normaliser
 from lab7.samplers import SAMPLERS, Callback
 from lab7.schedule import NoiseSchedule
@@ -32,11 +33,12 @@ def build_model(preset: Preset, seed: int = 0) -> nn.Module:
     is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return UNet(
-            image_size=preset.data.image_size,
-            num_steps=preset.diffusion.num_steps,
-            **dataclasses.asdict(preset.model),
-        )
+        sizes = {"image_size": preset.data.image_size, "num_steps": preset.diffusion.num_steps}
+        if preset.model.network == "modern":
+            return ModernUNet(**sizes, **dataclasses.asdict(preset.modern))
+        switches = dataclasses.asdict(preset.model)
+        del switches["network"]
+        return UNet(**sizes, **switches)
 
 
 def save_weights(path: Path | str, model: nn.Module, normaliser: Normaliser, preset: Preset) -> None:
@@ -91,6 +93,8 @@ class Drawer:
         sampler: str | None = None,
         num_steps: int | None = None,
         guidance_scale: float | None = None,
+        spacing: str | None = None,
+        guidance_interval: tuple[float, float] | None = None,
         samples: int = 1,
         seed: int = 0,
         batch_size: int = 64,
@@ -112,7 +116,7 @@ class Drawer:
         if samples < 1:
             raise UserError(f"the number of samples must be at least 1, not {samples}")
         steps = min(plan.num_steps, self.schedule.num_steps) if num_steps is None else num_steps
-        self.schedule.timesteps(steps)
+        self.schedule.timesteps(steps, spacing or plan.spacing)
         labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)  # (N * K, 24)
         self.model.eval()
         pictures = []
@@ -131,6 +135,8 @@ class Drawer:
                 callback,
                 target=self.preset.diffusion.target,
                 transform_x_0=self.clamp if clamp == "x_0" else None,
+                spacing=spacing or plan.spacing,
+                guidance_interval=guidance_interval or (plan.guidance_from, plan.guidance_to),
             )
             pictures.append(self.to_pixels(self.clamp(x_0) if clamp == "output" else x_0, size))
         return torch.cat(pictures)

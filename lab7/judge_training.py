@@ -19,6 +19,7 @@ from lab7.domain import TRAINING, Variety
 from lab7.examination import examine
 from lab7.files import UserError, write_json
 from lab7.judge import BUILDERS, features, load_judge, save_judge
+from lab7.memory import keep_memory
 from lab7.provenance import choose_precision, provenance
 from lab7.render import LOOK
 from lab7.standin import look_hash, render_pictures
@@ -133,6 +134,8 @@ def fit(
     and Topin 2019), every picture augmented anew each time. Raises UserError if the loss is not a number.
     """
     device = torch.device(device)
+    if device.type == "cpu":
+        keep_memory()
     # Whoever goes on meets other changes than those of the first time.
     generator = torch.Generator(device).manual_seed(seed if start is None else seed + 1_000_003)
     with torch.random.fork_rng(devices=[]):  # PyTorch draws fresh weights from its global stream only

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lab7.files import UserError
 
+SPACINGS = ("time", "log_snr")
 NAMES = ("linear", "linear_eq3", "linear_listing", "cosine")
 
 
@@ -112,15 +113,28 @@ class NoiseSchedule(nn.Module):
             variance=((1 - a_s) / (1 - a_t) * beta_ts).float(),
         )
 
-    def timesteps(self, num_steps: int | None = None) -> list[int]:
-        """The steps that a sampler visits, T first and 0 last, `num_steps` strides of equal length.
+    def timesteps(self, num_steps: int | None = None, spacing: str = "time") -> list[int]:
+        """The steps that a sampler visits, T first and 0 last: `num_steps` strides.
 
-        Raises UserError unless 1 <= num_steps <= T.
+        Strides are equal in "time", or in "log_snr", the logarithm of alpha_bar / (1 - alpha_bar) (Lu et al. 2022), of
+        which only -10 to 10 counts: beyond, all is noise or all is picture. Where whole steps are too coarse for that,
+        neighbours move apart. Raises UserError unless 1 <= num_steps <= T, and for another spacing.
         """
         count = self.num_steps if num_steps is None else num_steps
         if not 1 <= count <= self.num_steps:
             raise UserError(f"the number of sampling steps must be 1 to {self.num_steps}, not {count}")
-        return [round(self.num_steps * k / count) for k in range(count, -1, -1)]
+        if spacing not in SPACINGS:
+            raise UserError(f"unknown spacing '{spacing}'; known: {', '.join(SPACINGS)}")
+        if spacing == "time":
+            return [round(self.num_steps * k / count) for k in range(count, -1, -1)]
+        log_snr = torch.logit(self.alpha_bar64[1:]).clamp(-10, 10)  # of steps 1..T, falling
+        wanted = torch.linspace(0, 1, count, dtype=torch.float64)
+        wanted = log_snr[-1] + wanted * (log_snr[0] - log_snr[-1])
+        nearest = [self.num_steps] + [1 + int((log_snr - value).abs().argmin()) for value in wanted[1:]]
+        for place in range(count):  # strictly falling, with room for the steps that follow
+            highest = nearest[place - 1] - 1 if place else self.num_steps
+            nearest[place] = max(min(nearest[place], highest), count - place)
+        return [*nearest, 0]
 
     def extra_repr(self) -> str:
         return f"{self.name}, num_steps={self.num_steps}"

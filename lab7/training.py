@@ -25,11 +25,13 @@ from tqdm import tqdm
 from lab7 import config, diffusion
 from lab7.checkpoints import append_metrics, open_run, save_checkpoint, trim_metrics
 from lab7.conditions import held_out_pairs, load_list, without_pairs
-from lab7.config import Preset, TrainConfig
+from lab7.config import Preset
 from lab7.data import load_pictures
 from lab7.drawing import Drawer, build_model, save_weights
 from lab7.files import Failure, UserError, data_dir, runs_dir, sha256, short, write_json
+from lab7.memory import keep_memory
 from lab7.normalise import draw, epoch_order, fit_normaliser
+from lab7.optimizers import make_optimizer
 from lab7.pictures import Pictures, save_grid
 from lab7.plans import Length, Plateau, ema_update, rate_factor, run_length
 from lab7.provenance import choose_precision, device_name, provenance
@@ -62,6 +64,8 @@ def train(
     accelerator = Accelerator(mixed_precision="no")  # the autocast stands in train_step, where a reader sees it
     device, main = accelerator.device, accelerator.is_main_process
     precision = choose_precision(device, plan.precision)
+    if device.type == "cpu":
+        keep_memory()
     pictures = load_pictures(data or data_dir(), preset.data.image_size)
     if preset.data.holdout_pairs == "yes":
         pictures = pictures.chosen(without_pairs(pictures.labels, held_out_pairs()))
@@ -113,7 +117,7 @@ def train(
 
         rate = plan.learning_rate * rate_factor(plan, step, length) * plateau.factor
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         optimizer.zero_grad()
         accelerator.backward(loss)
         if plan.clip_norm:
@@ -161,13 +165,6 @@ def train(
     return folder
 
 
-def make_optimizer(plan: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Adam (Kingma and Ba 2015), or AdamW (Loshchilov and Hutter 2019) with the plan's weight decay."""
-    if plan.optimizer == "adamw":
-        return torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    return torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
-
-
 def _loss(
     model: nn.Module,
     schedule: NoiseSchedule,
@@ -178,7 +175,9 @@ def _loss(
 ) -> Tensor:
     x_0 = x_0.contiguous(memory_format=torch.channels_last)
     plan = preset.diffusion
-    return diffusion.loss(model, schedule, x_0, condition, generator, plan.target, plan.drop_probability)
+    return diffusion.loss(
+        model, schedule, x_0, condition, generator, plan.target, plan.drop_probability, plan.draw_t, plan.weight
+    )
 
 
 def _step_seed(seed: int, step: int, process: int) -> int:

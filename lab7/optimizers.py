@@ -1,0 +1,66 @@
+"""The optimisers: Adam, AdamW, and Muon on the matrices inside a network with AdamW on everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from lab7.config import TrainConfig
+from lab7.files import UserError
+
+
+def make_optimizer(plan: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), or Muon (Jordan et al. 2024).
+
+    Every group has a "share": the plan's learning rate times it is the rate of the group. UserError where Muon is
+    asked for and the model does not say which of its weights are matrices.
+    """
+    if plan.optimizer == "muon":
+        if not hasattr(model, "matrices"):
+            raise UserError("optimizer=muon needs network=modern; the report's U-Net keeps no matrices to train by it")
+        optimizer: torch.optim.Optimizer = MuonAndAdamW(model, model.matrices(), plan)
+    elif plan.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    else:
+        optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
+    for group in optimizer.param_groups:
+        group.setdefault("share", 1.0)
+    return optimizer
+
+
+class MuonAndAdamW(torch.optim.Optimizer):
+    """Two optimisers that step together: Muon for `matrices`, AdamW for the model's other weights.
+
+    Muon makes each update orthogonal, so that no direction of a matrix is learned much faster than another. Its
+    learning rate is `matrix_rate` where AdamW's is `learning_rate`.
+    """
+
+    def __init__(self, model: nn.Module, matrices: Iterable[nn.Parameter], plan: TrainConfig) -> None:
+        chosen = list(matrices)
+        known = {id(weight) for weight in chosen}
+        others = [weight for weight in model.parameters() if id(weight) not in known]
+        self.parts: dict[str, torch.optim.Optimizer] = {
+            "muon": torch.optim.Muon(chosen, lr=plan.matrix_rate, weight_decay=plan.weight_decay),
+            "adamw": torch.optim.AdamW(others, lr=plan.learning_rate, weight_decay=plan.weight_decay),
+        }
+        self.parts["muon"].param_groups[0]["share"] = plan.matrix_rate / plan.learning_rate
+        super().__init__([{"params": chosen + others}], {})
+        self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step of both; a closure is not taken."""
+        for part in self.parts.values():
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Each part's own state."""
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of state_dict."""
+        for name, part in self.parts.items():
+            part.load_state_dict(state_dict[name])
+        self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
