@@ -38,7 +38,7 @@ class ModernConfig:
     """Our efficient U-Net."""
 
     patch: int = 4  # side of the squares of pixels that it works on
-    widths: tuple[int, ...] = (160, 224)  # channels of each level; a level has half the size of the one before
+    widths: tuple[int, ...] = (160, 192)  # channels of each level; a level has half the size of the one before
     blocks: tuple[int, ...] = (2, 2)  # of each level, on the way down and again on the way up
     embedding: int = 192  # width of time, label and object tokens
     tokens: Literal["yes", "no"] = "yes"  # whether the lowest level looks at a token for each object

@@ -129,9 +129,9 @@ class ModernUNet(nn.Module):
         image_size: int = 64,
         num_steps: int = 1000,
         patch: int = 4,
-        widths: Sequence[int] = (160, 224),
-        blocks: Sequence[int] = (3, 2),
-        embedding: int = 256,
+        widths: Sequence[int] = (160, 192),
+        blocks: Sequence[int] = (2, 2),
+        embedding: int = 192,
         tokens: str = "yes",
         num_classes: int = 24,
     ) -> None:
@@ -185,7 +185,7 @@ class ModernUNet(nn.Module):
         ]
 
     def _hidden(self, x: Tensor, condition: Tensor) -> Tensor | None:
-        """What the lowest level's attention adds to its weights, (B, 1, 1, places + tokens): -inf for absent objects."""
+        """What the lowest attention adds to its weights, (B, 1, 1, places + tokens): -inf for absent objects."""
         if self.tokens is None:
             return None
         places = x.shape[-2] * x.shape[-1] // 4 ** len(self.shrink)
