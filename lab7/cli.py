@@ -20,7 +20,7 @@ from lab7.config import from_dict, get_preset, override
 from lab7.files import Failure, UserError, data_dir, read_json, shipped_dir, short, write_json
 
 Settings = Annotated[tuple[str, ...], arg(name="set", metavar="field=value ...")]
-PresetName = Literal["smoke", "quick", "laptop", "course", "best"]
+PresetName = Literal["smoke", "quick", "small", "laptop", "course", "best"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Data:
 class Train:
     """Train the preset's network on the pictures in data/ into runs/NAME, and have the judge score it.
 
-    Example: lab7 train --preset laptop --name mine --set n_feature=32 epochs=20
+    Example: lab7 train --preset laptop --name mine --set widths=128,192 epochs=20
     """
 
     preset: PresetName | None = None
@@ -139,7 +139,7 @@ class Sample:
     """Folder to write to."""
     weights: Path | None = None
     """Weights that 'lab7 train' wrote, or a run's folder (default: the shipped model)."""
-    sampler: Literal["ddpm", "ddim"] | None = None
+    sampler: Literal["ddpm", "ddim", "dpm_solver_pp"] | None = None
     """How to draw (default: as the weights' preset says)."""
     steps: int | None = None
     """Steps of the sampler (default: as the weights' preset says)."""
@@ -158,7 +158,7 @@ class Sample:
         from lab7.provenance import best_device
 
         conditions = _conditions(self.conditions)
-        drawer = load_drawer(self.weights or shipped_dir() / "runs" / "report_up_down", best_device())
+        drawer = load_drawer(self.weights or shipped_dir() / "runs" / "laptop", best_device())
         images = drawer.draw(
             conditions,
             sampler=self.sampler,

@@ -140,6 +140,7 @@ PRESETS: dict[str, Preset] = {
             what="everything from scratch at toy size, in about two minutes",
             data=DataConfig(scenes=60, image_size=32),
             model=ModelConfig(n_feature=8),
+            modern=ModernConfig(widths=(32, 32), blocks=(1, 1), embedding=32),
             diffusion=DiffusionConfig(num_steps=100),
             train=TrainConfig(epochs=3, save_every=10, snapshots=2, ema_decay=0.9),
             sampling=SamplingConfig(num_steps=5, samples=1),
@@ -243,7 +244,8 @@ def _find_field(path: str) -> tuple[str, str]:
 
 def _parse(kind: Any, text: str, path: str) -> Any:
     if get_origin(kind) is tuple:
-        return tuple(_parse(get_args(kind)[0], part.strip(), path) for part in text.split(","))
+        parts = text.strip("()[] ").rstrip(",").split(",")  # 160,192 or (160, 192)
+        return tuple(_parse(get_args(kind)[0], part.strip(), path) for part in parts)
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
             raise UserError(f"{path} must be one of {', '.join(get_args(kind))}, not '{text}'")

@@ -16,7 +16,7 @@ from lab7 import __version__
 from lab7.files import ROOT, UserError, data_dir, runs_dir, shipped_dir, short
 
 PYTHONS = ((3, 11), (3, 13))  # the first and the last version that lab7 is tested on
-RECORDED = ("report_up_down", "report_up")  # the runs that the `quick` preset reads
+RECORDED = ("laptop", "report_up_down", "report_up")  # the runs that the `quick` preset reads
 INSTALL = "run `make .venv`, or pip install -c constraints.txt -e '.[lab,dev]'"
 LITTLE_DISK, NO_DISK = 2.0, 0.5  # GB free; pictures, their cache and a training run take about 1
 
@@ -158,7 +158,8 @@ def _weights() -> Check:
         for name in RECORDED:
             preset = load_drawer(shipped_dir() / "runs" / name).preset
             size = preset.data.image_size
-            found.append(f"{name} (F = {preset.model.n_feature}, {size}x{size})")
+            network = "modern" if preset.model.network == "modern" else f"F = {preset.model.n_feature}"
+            found.append(f"{name} ({network}, {size}x{size})")
     except (UserError, ImportError, OSError) as error:
         return Check("weights", False, _first_line(error), "put it back: git checkout -- data/runs")
     own = sorted(path.parent.name for path in runs_dir().glob("*/weights.safetensors"))

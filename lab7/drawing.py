@@ -33,7 +33,7 @@ def build_model(preset: Preset, seed: int = 0) -> nn.Module:
     is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        sizes = {"image_size": preset.data.image_size, "num_steps": preset.diffusion.num_steps}
+        sizes: dict[str, Any] = {"image_size": preset.data.image_size, "num_steps": preset.diffusion.num_steps}
         if preset.model.network == "modern":
             return ModernUNet(**sizes, **dataclasses.asdict(preset.modern))
         switches = dataclasses.asdict(preset.model)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lab7.comparison import compare, counts_of
 from lab7.conditions import conditions_tensor, load_list
+from lab7.config import Preset, get_preset, override
 from lab7.drawing import Drawer, load_drawer
 from lab7.files import UserError, read_json, runs_dir, shipped_dir, short, write_json
 from lab7.frechet import against_renders
@@ -36,6 +37,7 @@ class Arm:
     title: str
     settings: tuple[str, ...]
     reported: dict[str, float]  # accuracy by list, as the report prints it
+    base: str = "small"  # the preset that it is trained with on two CPU cores
 
 
 ARMS: dict[str, Arm] = {
@@ -48,6 +50,16 @@ ARMS: dict[str, Arm] = {
             {"test": 0.6308, "new_test": 0.6777},
         ),
         Arm("report_up_down", "condition in up- and down-sampling", (), {"test": 0.6528, "new_test": 0.7262}),
+        Arm(
+            "laptop",
+            "our own U-Net",
+            (
+                *("network=modern", "schedule=cosine", "target=v", "draw_t=stratified"),
+                *("optimizer=muon", "weight_decay=0.01"),
+            ),
+            {},
+            base="laptop",
+        ),
     )
 }
 
@@ -57,6 +69,13 @@ def get_arm(name: str) -> Arm:
     if name not in ARMS:
         raise UserError(f"unknown arm '{name}'; known: {', '.join(ARMS)}")
     return ARMS[name]
+
+
+def arm_preset(arm: Arm, preset: Preset) -> Preset:
+    """The preset that an arm is trained with: `laptop` gives each arm the one of its base, others are taken as they
+    are; the arm's settings and the preset's seed on top."""
+    base = get_preset(arm.base) if preset.name == "laptop" else preset
+    return override(base, [*arm.settings, f"train.seed={preset.train.seed}"])
 
 
 def found_objects(judge: Judge, images: Tensor, conditions: Sequence[Sequence[str]]) -> list[list[bool]]:

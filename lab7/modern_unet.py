@@ -207,6 +207,8 @@ def _check(image_size: int, patch: int, widths: Sequence[int], blocks: Sequence[
         raise UserError(f"widths names {len(widths)} levels, but blocks {len(blocks)}; give both for each level")
     if wrong := [width for width in widths if width < HEAD or width % HEAD]:
         raise UserError(f"widths must be multiples of {HEAD}, but one is {wrong[0]}")
+    if patch < 1:
+        raise UserError(f"patch must be at least 1, not {patch}")
     unit = patch * 2 ** (len(widths) - 1)
-    if patch < 1 or image_size % unit:
+    if image_size % unit:
         raise UserError(f"image_size must be a multiple of {unit} with patch {patch} and {len(widths)} levels")

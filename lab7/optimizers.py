@@ -21,7 +21,7 @@ def make_optimizer(plan: TrainConfig, model: nn.Module) -> torch.optim.Optimizer
     if plan.optimizer == "muon":
         if not hasattr(model, "matrices"):
             raise UserError("optimizer=muon needs network=modern; the report's U-Net keeps no matrices to train by it")
-        optimizer: torch.optim.Optimizer = MuonAndAdamW(model, model.matrices(), plan)
+        optimizer: torch.optim.Optimizer = MuonAndAdamW(model, model.matrices(), plan)  # type: ignore[operator]
     elif plan.optimizer == "adamw":
         optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
     else:

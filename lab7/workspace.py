@@ -103,13 +103,17 @@ class Workspace:
                     return record["examination"]
         return None
 
-    def run(self, name: str, settings: Iterable[str] = (), progress: bool = False) -> Path:
-        """The folder of a finished, scored run: recorded (`quick`), found, or trained and scored now."""
+    def run(self, name: str, progress: bool = False) -> Path:
+        """The folder of an arm's finished, scored run: recorded (`quick`), found, or trained and scored now.
+
+        Raises UserError for an unknown arm, and in `quick` for one that is not recorded.
+        """
+        arm = experiments.get_arm(name)
         if self.preset.name == "quick":
             recorded = shipped_dir() / "runs" / name
             if not (recorded / "result.json").exists():
                 raise UserError(
-                    f"{recorded}: no recorded run; train one with 'lab7 train --preset laptop --name {name}'"
+                    f"{recorded}: no recorded run; train one with 'lab7 train --preset {arm.base} --name {name}'"
                 )
             return recorded
         from lab7.training import train
@@ -119,7 +123,7 @@ class Workspace:
         judge = self.judge(progress)
         evaluate = experiments.plateau_scores(judge, self.data)
         train(
-            override(self.preset, settings),
+            experiments.arm_preset(arm, self.preset),
             name,
             resume=folder.exists(),
             evaluate=evaluate,

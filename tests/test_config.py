@@ -45,8 +45,15 @@ def test_bad_settings_are_told_in_one_line(setting, message):
     assert "\n" not in str(error.value)
 
 
+def test_several_numbers_are_given_with_commas():
+    for text in ("128,192", "(128, 192)", "[128, 192]"):
+        assert override(get_preset("laptop"), [f"widths={text}"]).modern.widths == (128, 192)
+    with pytest.raises(UserError, match="modern.widths must be a whole number, not 'wide'"):
+        override(get_preset("laptop"), ["widths=128,wide"])
+
+
 def test_unknown_preset_lists_the_known():
-    with pytest.raises(UserError, match="did you mean 'smoke'.*known: smoke, quick, laptop, course, best"):
+    with pytest.raises(UserError, match="did you mean 'smoke'.*known: smoke, quick, small, laptop, course, best"):
         get_preset("smok")
 
 

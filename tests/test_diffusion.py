@@ -3,7 +3,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab7.diffusion import TARGETS, add_noise, drop_condition, eps_from_x_0, loss, predict_x_0_eps, target_for
+from lab7.diffusion import (
+    TARGETS,
+    add_noise,
+    draw_t,
+    drop_condition,
+    eps_from_x_0,
+    loss,
+    predict_x_0_eps,
+    target_for,
+)
 from lab7.schedule import NAMES, NoiseSchedule
 
 
@@ -82,6 +91,42 @@ def test_steps_are_drawn_from_one_to_T_evenly():
     counts = torch.bincount(seen[0], minlength=11)
     assert counts[0] == 0 and len(counts) == 11
     assert (counts[1:] - 2000).abs().max() < 5 * 2000**0.5
+
+
+@pytest.mark.parametrize("how", ["uniform", "stratified"])
+def test_each_way_of_drawing_steps_is_even_and_stratified_ones_cover_all_parts(how):
+    schedule = NoiseSchedule("linear", 10)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([draw_t(schedule, 5, generator, how) for _ in range(4000)])  # (4000, 5)
+    counts = torch.bincount(drawn.flatten(), minlength=11)
+    assert counts[0] == 0 and len(counts) == 11
+    assert (counts[1:] - 2000).abs().max() < 5 * 2000**0.5
+    parts = ((drawn - 1) // 2).sort(dim=1).values == torch.arange(5)
+    assert bool(parts.all()) == (how == "stratified")
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_min_snr_weighs_the_error_of_the_picture(kind):
+    schedule = NoiseSchedule("linear")
+    x_0, _, generator = batch()
+    wrong = 0.1 * torch.randn(x_0.shape, generator=generator)  # what the network gets wrong about x_0
+
+    def model(x_t, t, condition):
+        a, s = (
+            schedule.sqrt_alpha_bar[t][:, None, None, None],
+            schedule.sqrt_one_minus_alpha_bar[t][:, None, None, None],
+        )
+        guess = x_0 + wrong
+        eps = (x_t - a * guess) / s
+        seen.append(t)
+        return {"eps": eps, "x_0": guess, "v": a * eps - s * guess}[kind]
+
+    seen = []
+    got = loss(model, schedule, x_0, torch.zeros(4, 24), generator, kind, how_t="stratified", weight="min_snr")
+    alpha_bar = schedule.alpha_bar[seen[0]]
+    snr = alpha_bar / (1 - alpha_bar)
+    expected = (snr.clamp(max=5) * wrong.square().mean(dim=(1, 2, 3))).mean()
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_conditions_are_dropped_whole_at_the_asked_rate():

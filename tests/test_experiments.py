@@ -119,8 +119,13 @@ def test_one_s_own_run_comes_before_the_recorded_one(tmp_path, monkeypatch):
 
 def test_arms_differ_from_the_preset_by_their_settings_alone():
     for name, arm in experiments.ARMS.items():
-        assert arm.name == name and set(arm.reported) == set(experiments.REPORTED_LISTS)
-        override(get_preset("laptop"), arm.settings)
-    assert override(get_preset("laptop"), experiments.get_arm("report_up").settings).model.condition_at == "up"
-    with pytest.raises(UserError, match="unknown arm 'up'; known: report_up, report_up_down"):
+        assert arm.name == name
+        assert set(arm.reported) == (set() if name == "laptop" else set(experiments.REPORTED_LISTS))
+        preset = experiments.arm_preset(arm, override(get_preset("laptop"), ["train.seed=3"]))
+        assert preset.name == arm.base and preset.train.seed == 3
+        assert preset.model.network == ("modern" if name == "laptop" else "report")
+        assert experiments.arm_preset(arm, get_preset("smoke")).data.scenes == 60
+    assert experiments.arm_preset(experiments.get_arm("laptop"), get_preset("laptop")) == get_preset("laptop")
+    assert experiments.arm_preset(experiments.get_arm("report_up"), get_preset("small")).model.condition_at == "up"
+    with pytest.raises(UserError, match="unknown arm 'up'; known: report_up, report_up_down, laptop"):
         experiments.get_arm("up")

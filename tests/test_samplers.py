@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lab7.diffusion import TARGETS
-from lab7.samplers import SAMPLERS, ddim, ddpm, guided
+from lab7.samplers import SAMPLERS, ddim, ddpm, dpm_solver_pp, guided
 from lab7.schedule import NoiseSchedule
 
 KINDS = {"eps": "epsilon", "x_0": "sample", "v": "v_prediction"}
@@ -79,6 +79,70 @@ def test_ddim_agrees_with_diffusers(start, name, eta, num_steps, kind):
     assert relative_error(got, expected) < 1e-5
 
 
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("spacing", ["time", "log_snr"])
+@pytest.mark.parametrize("num_steps", [1, 2, 8, 50])
+def test_dpm_solver_pp_agrees_with_diffusers(start, name, spacing, num_steps, kind):
+    from diffusers import DPMSolverMultistepScheduler
+
+    x_T, condition = start
+    schedule = NoiseSchedule(name)
+    oracle = DPMSolverMultistepScheduler(
+        1000,
+        prediction_type=KINDS[kind],
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        lower_order_final=False,
+        euler_at_final=True,
+        final_sigmas_type="zero",
+    )
+    timesteps = schedule.timesteps(num_steps, spacing)
+    oracle.set_timesteps(num_steps)
+    sigma = ((1 - schedule.alpha_bar64) / schedule.alpha_bar64).sqrt()
+    oracle.sigmas = torch.cat([sigma[timesteps[:-1]], torch.zeros(1, dtype=torch.float64)])
+    oracle.timesteps = torch.tensor(timesteps[:-1]) - 1
+    x_t = x_T.double()
+    for t in oracle.timesteps:
+        steps = torch.full((len(x_t),), int(t) + 1)
+        x_t = oracle.step(toy_model(x_t, steps, condition.double()), t, x_t).prev_sample
+    got = dpm_solver_pp(toy_model, schedule, x_T, condition, num_steps, target=kind, spacing=spacing)
+    assert relative_error(got, x_t.float()) < 2e-4
+
+
+def test_dpm_solver_pp_converges_faster_than_ddim(start):
+    x_T, condition = start
+    schedule = NoiseSchedule("cosine")
+    exact = ddim(toy_model, schedule, x_T, condition, 1000, target="v")
+
+    def error(sampler, num_steps):
+        got = sampler(toy_model, schedule, x_T, condition, num_steps, target="v", spacing="log_snr")
+        return relative_error(got, exact)
+
+    assert error(dpm_solver_pp, 40) < 0.5 * error(ddim, 40)
+    assert error(dpm_solver_pp, 80) < 0.5 * error(dpm_solver_pp, 20)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.values())
+def test_guidance_acts_in_its_interval_alone(sampler, start):
+    x_T, condition = start
+    rows = {}
+
+    def counting(x_t, t, condition):
+        rows[int(t[0])] = len(x_t)
+        return toy_model(x_t, t, condition)
+
+    def draw(**options):
+        generator = torch.Generator().manual_seed(0)
+        return sampler(counting, NoiseSchedule("linear"), x_T, condition, 10, 3.0, generator, **options)
+
+    everywhere = draw()
+    assert set(rows.values()) == {4}
+    part = draw(guidance_interval=(0.3, 0.6))
+    assert {t for t, count in rows.items() if count == 4} == {300, 400, 500, 600}
+    assert not torch.equal(part, everywhere)
+
+
 def relative_error(got, expected):
     return ((got - expected).abs().max() / expected.abs().max()).item()
 
@@ -117,7 +181,7 @@ def test_the_same_generator_draws_the_same(sampler, start):
         return sampler(toy_model, NoiseSchedule("linear"), x_T, condition, 10, generator=generator)
 
     assert torch.equal(draw(1), draw(1))
-    assert torch.equal(draw(1), draw(2)) == (sampler is ddim)
+    assert torch.equal(draw(1), draw(2)) == (sampler is not ddpm)
 
 
 def test_guidance_is_linear_in_its_scale_and_one_is_plain(start):

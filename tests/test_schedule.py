@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab7.files import UserError
-from lab7.schedule import NAMES, NoiseSchedule, make_betas
+from lab7.schedule import NAMES, SPACINGS, NoiseSchedule, make_betas
 
 schedules = st.builds(NoiseSchedule, st.sampled_from(NAMES), st.integers(2, 1200))
 
@@ -113,11 +113,11 @@ def test_buffers_of_the_report():
         assert buffer[t].item() == pytest.approx(value.item(), rel=1e-6)
 
 
-@given(st.integers(2, 1000), st.data())
-def test_timesteps_lead_from_T_to_zero_without_repeats(num_steps, data):
-    schedule = NoiseSchedule("linear", num_steps)
+@given(st.integers(2, 1000), st.sampled_from(["linear", "cosine"]), st.sampled_from(SPACINGS), st.data())
+def test_timesteps_lead_from_T_to_zero_without_repeats(num_steps, name, spacing, data):
+    schedule = NoiseSchedule(name, num_steps)
     count = data.draw(st.integers(1, num_steps))
-    steps = schedule.timesteps(count)
+    steps = schedule.timesteps(count, spacing)
     assert steps[0] == num_steps and steps[-1] == 0 and len(steps) == count + 1
     assert all(a > b for a, b in zip(steps, steps[1:], strict=False))
 
@@ -126,6 +126,20 @@ def test_timesteps_lead_from_T_to_zero_without_repeats(num_steps, data):
 def test_a_bad_number_of_steps_is_told(count):
     with pytest.raises(UserError, match=f"must be 1 to 1000, not {count}"):
         NoiseSchedule("linear").timesteps(count)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_strides_in_log_snr_are_equal_where_steps_are_fine_enough(name):
+    schedule = NoiseSchedule(name)
+    steps = schedule.timesteps(20, "log_snr")
+    log_snr = torch.logit(schedule.alpha_bar64[steps[:-1]])
+    middle = log_snr[(log_snr > -6) & (log_snr < 4)].diff()
+    assert len(middle) > 5 and middle.std() < 0.1 * middle.mean()
+
+
+def test_an_unknown_spacing_is_told():
+    with pytest.raises(UserError, match="unknown spacing 'snr'; known: time, log_snr"):
+        NoiseSchedule("linear").timesteps(10, "snr")
 
 
 def test_an_unknown_schedule_is_told():

@@ -1,5 +1,6 @@
 """The loop on a handful of made-up pictures: it learns, it survives a kill, it tells what went wrong."""
 
+import itertools
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from lab7.checkpoints import read_metrics
 from lab7.config import get_preset, override
 from lab7.drawing import load_drawer
 from lab7.files import Failure, UserError
+from lab7.normalise import draw
 from lab7.plans import Length, Plateau, rate_factor, run_length
 from lab7.vocabulary import CLASSES
 
@@ -112,6 +114,31 @@ def test_killed_and_resumed_gives_the_same_bytes(folder, tmp_path, after):
         assert torch.equal(a["model"][key], b["model"][key])
     steps = [line["step"] for line in read_metrics(killed)]
     assert steps == sorted(set(steps)) == [50, 100, 120]
+
+
+MODERN = ("network=modern", "optimizer=muon", "target=v", "schedule=cosine", "draw_t=stratified", "precision=fp32")
+
+
+def test_the_efficient_network_learns_and_resumes_to_the_same_bytes(folder, tmp_path, monkeypatch):
+    settings = (*MODERN, "epochs=8", "save_every=7")
+    whole = run(folder, tmp_path, *settings, name="whole")
+    losses = [line["loss"] for line in read_metrics(run(folder, tmp_path, *MODERN, "epochs=50", name="long"))]
+    assert losses[-1] < 0.85 * losses[0]
+
+    steps = itertools.count()
+
+    def stop_at_step_20(pictures, *rest):
+        if next(steps) == 20:
+            raise KeyboardInterrupt
+        return draw(pictures, *rest)
+
+    monkeypatch.setattr(training, "draw", stop_at_step_20)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path, *settings, name="stopped")
+    assert torch.load(tmp_path / "stopped" / "checkpoint.pt", weights_only=True)["step"] == 14
+    monkeypatch.setattr(training, "draw", draw)
+    again = run(folder, tmp_path, *settings, name="stopped", resume=True)
+    assert (again / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
 
 
 def test_a_resumed_run_that_was_finished_changes_nothing(folder, tmp_path):

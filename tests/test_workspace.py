@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from lab7 import experiments
 from lab7.files import UserError, shipped_dir
 from lab7.plots import new_figure
 from lab7.workspace import open_workspace
@@ -30,21 +31,24 @@ def test_presets_keep_to_their_own_folders(tmp_path, monkeypatch):
 
 
 def test_what_smoke_needs_is_made_once_and_found_again(smoke, tmp_path, monkeypatch):
-    run = smoke.run("mine", ["condition_at=up"])
+    run = smoke.run("report_up")
     result = json.loads((run / "result.json").read_text())
-    assert run == tmp_path / "smoke" / "runs" / "mine"
+    assert run == tmp_path / "smoke" / "runs" / "report_up"
     assert result["seed"] == 7 and result["settings"]["model"]["condition_at"] == "up"
     assert set(result["accuracy"]) == {"test", "new_test", "unseen"} and "second_judge" in result
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "smoke").rglob("*") if path.is_file()}
-    assert smoke.run("mine", ["condition_at=up"]) == run
+    assert smoke.run("report_up") == run
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_quick_reads_what_is_recorded_and_says_what_is_missing():
+def test_quick_reads_what_is_recorded_and_says_what_is_missing(monkeypatch):
     quick = open_workspace("quick")
     assert quick.run("report_up_down") == shipped_dir() / "runs" / "report_up_down"
-    with pytest.raises(UserError, match="no recorded run; train one with 'lab7 train --preset laptop --name nobody'"):
+    with pytest.raises(UserError, match="unknown arm 'nobody'"):
         quick.run("nobody")
+    monkeypatch.setitem(experiments.ARMS, "mine", experiments.Arm("mine", "my own", (), {}))
+    with pytest.raises(UserError, match="no recorded run; train one with 'lab7 train --preset small --name mine'"):
+        quick.run("mine")
     with pytest.raises(UserError, match="unknown preset 'quik'"):
         open_workspace("quik")
 

@@ -1,0 +1,146 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lab7.config import get_preset
+from lab7.drawing import build_model
+from lab7.files import UserError
+from lab7.modern_unet import HEAD, Attention, Convolution, ModernUNet, sinusoids
+
+
+def small(seed=0, **options):
+    torch.manual_seed(seed)
+    sizes = {"image_size": 32, "widths": (32, 64), "blocks": (1, 1), "embedding": 32}
+    return ModernUNet(**{**sizes, **options})
+
+
+def woken(model):
+    """The model with its zeros filled, so that every part has a say."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            if not weight.any():
+                weight.normal_(std=0.05)
+    return model
+
+
+def inputs(size=32, count=2):
+    generator = torch.Generator().manual_seed(0)
+    x_t = torch.randn(count, 3, size, size, generator=generator)
+    return x_t, torch.tensor([3, 900][:count]), torch.eye(24)[:count]
+
+
+def test_the_laptop_preset_fits_its_budget():
+    model = build_model(get_preset("laptop"))
+    parameters = sum(weight.numel() for weight in model.parameters())
+    assert 5_000_000 < parameters <= 8_000_000
+    assert 2 * parameters < 16_000_000  # bytes of its float16 file
+    assert model(*inputs(64)).shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize("tokens", ["yes", "no"])
+@pytest.mark.parametrize("patch", [2, 4])
+@pytest.mark.parametrize(("widths", "blocks"), [((32,), (1,)), ((32, 64), (2, 1)), ((32, 32, 64), (1, 1, 1))])
+def test_every_shape_runs_and_learns_in_every_parameter(widths, blocks, patch, tokens):
+    model = woken(small(widths=widths, blocks=blocks, patch=patch, tokens=tokens))
+    x_t, t, condition = inputs()
+    out = model(x_t, t, condition)
+    assert out.shape == x_t.shape
+    out.square().mean().backward()
+    assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+def test_a_fresh_network_answers_zero():
+    assert not small()(*inputs()).any()
+
+
+@pytest.mark.parametrize("tokens", ["yes", "no"])
+def test_each_picture_depends_on_its_own_inputs_alone(tokens):
+    model = woken(small(tokens=tokens)).eval()
+    x_t, t, condition = inputs()
+    both = model(x_t, t, condition)
+    for row in range(2):
+        alone = model(x_t[row : row + 1], t[row : row + 1], condition[row : row + 1])
+        torch.testing.assert_close(alone, both[row : row + 1], rtol=1e-4, atol=1e-5)
+    for other in ((x_t.flip(0), t, condition), (x_t, t.flip(0), condition), (x_t, t, condition.flip(0))):
+        assert not torch.allclose(model(*other), both, atol=1e-3)
+
+
+def test_tokens_of_absent_objects_are_not_seen():
+    model = woken(small()).eval()
+    x_t, t, condition = inputs()
+    before = model(x_t, t, condition)
+    with torch.no_grad():
+        model.tokens[5] += 1.0  # neither picture asks for class 5
+    assert torch.equal(model(x_t, t, condition), before)
+    with torch.no_grad():
+        model.tokens[1] += 1.0  # the second picture does for class 1
+    after = model(x_t, t, condition)
+    assert torch.equal(after[0], before[0]) and not torch.equal(after[1], before[1])
+
+
+def test_an_empty_condition_is_answered():
+    assert torch.isfinite(woken(small())(inputs()[0], inputs()[1], torch.zeros(2, 24))).all()
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (1, 1), (2, 2)])
+def test_a_matrix_convolves_like_pytorchs_own_layer(size, stride):
+    torch.manual_seed(0)
+    ours = Convolution(5, 7, size, stride)
+    theirs = torch.nn.Conv2d(5, 7, size, stride, padding=(size - 1) // 2)
+    theirs.weight.data = ours.weight.data.view(7, size, size, 5).permute(0, 3, 1, 2)
+    theirs.bias.data.copy_(ours.bias)
+    x = torch.randn(2, 5, 8, 8)
+    torch.testing.assert_close(ours(x), theirs(x))
+    assert ours.weight.view(ours.shape).permute(0, 3, 1, 2).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_attention_agrees_with_pytorchs_own():
+    torch.manual_seed(0)
+    attention = woken(Attention(2 * HEAD, 16))
+    x, tokens, condition = torch.randn(2, 2 * HEAD, 4, 4), torch.randn(25, 16), torch.eye(24)[:2]
+    shown = torch.cat([torch.ones(2, 16), condition, torch.ones(2, 1)], dim=1).bool()[:, None, None]
+    places = attention.norm(x).flatten(2).transpose(1, 2)
+
+    def split(y, parts):
+        return y.view(len(y), -1, parts, 2, HEAD).permute(2, 0, 3, 1, 4)
+
+    query, key, value = split(attention.places(places), 3)
+    more_keys, more_values = split(attention.objects(tokens).expand(2, -1, -1), 2)
+    found = F.scaled_dot_product_attention(
+        query, torch.cat([key, more_keys], 2), torch.cat([value, more_values], 2), attn_mask=shown
+    )
+    expected = x + attention.out(found.transpose(1, 2).flatten(2)).transpose(1, 2).view_as(x)
+    hidden = torch.zeros(shown.shape).masked_fill(~shown, -torch.inf)
+    torch.testing.assert_close(attention(x, tokens, hidden), expected)
+
+
+def test_time_is_told_as_diffusers_does():
+    from diffusers.models.embeddings import get_timestep_embedding
+
+    t = torch.tensor([0, 1, 17, 500, 1000])
+    expected = get_timestep_embedding(t, 128, downscale_freq_shift=0)
+    torch.testing.assert_close(sinusoids(t / 1000), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_inner_matrices_are_those_between_stem_and_head():
+    model = small()
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    chosen = {names[id(weight)] for weight in model.matrices()}
+    assert "down.0.blocks.0.conv1.weight" in chosen and "up.1.attentions.0.objects.weight" in chosen
+    assert all(model.get_parameter(name).ndim == 2 for name in chosen)
+    assert not [name for name in chosen if name.split(".")[0] in ("stem", "head", "time", "label", "tokens")]
+    assert not [name for name in chosen if "modulation" in name]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"image_size": 36}, "image_size must be a multiple of 8"),
+        ({"widths": (32, 64), "blocks": (1,)}, "widths names 2 levels, but blocks 1"),
+        ({"widths": (32, 40)}, "widths must be multiples of 32, but one is 40"),
+        ({"patch": 0}, "patch must be at least 1"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_told(options, told):
+    with pytest.raises(UserError, match=told):
+        small(**options)

@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+from lab7.config import get_preset, override
+from lab7.drawing import build_model
+from lab7.files import UserError
+from lab7.optimizers import MuonAndAdamW, make_optimizer
+
+
+@pytest.fixture
+def plan():
+    return override(get_preset("smoke"), ["network=modern", "optimizer=muon", "learning_rate=1e-3", "matrix_rate=0.02"])
+
+
+def stepped(model, optimizer, steps, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        for weight in model.parameters():
+            weight.grad = torch.randn(weight.shape, generator=generator)
+        optimizer.step()
+    return [weight.detach().clone() for weight in model.parameters()]
+
+
+def test_every_weight_is_trained_by_exactly_one_part(plan):
+    model = build_model(plan)
+    optimizer = make_optimizer(plan.train, model)
+    held = [id(w) for group in optimizer.param_groups for w in group["params"]]
+    assert len(held) == len(set(held)) == len(list(model.parameters()))
+    before = [weight.detach().clone() for weight in model.parameters()]
+    after = stepped(model, optimizer, 1)
+    assert all(not torch.equal(a, b) for a, b in zip(after, before, strict=True))
+
+
+def test_muons_update_is_orthogonal(plan):
+    model = build_model(plan)
+    weight = model.matrices()[0]
+    before = weight.detach().clone()
+    stepped(model, make_optimizer(override(plan, ["weight_decay=0"]).train, model), 1)
+    values = torch.linalg.svdvals((before - weight.detach()) / plan.train.matrix_rate)
+    assert values.min() > 0.6 and values.max() < 1.3  # five iterations bring them near 1, not onto it
+
+
+def test_groups_keep_their_share_of_the_rate(plan):
+    optimizer = make_optimizer(plan.train, build_model(plan))
+    assert [group["share"] for group in optimizer.param_groups] == pytest.approx([20.0, 1.0])
+    for name in ("adam", "adamw"):
+        plain = make_optimizer(override(plan, [f"optimizer={name}"]).train, build_model(plan))
+        assert [group["share"] for group in plain.param_groups] == [1.0]
+
+
+def test_a_stored_state_goes_on_to_the_same_weights(plan, tmp_path):
+    whole = build_model(plan)
+    expected = stepped(whole, make_optimizer(plan.train, whole), 2)
+
+    first = build_model(plan)
+    optimizer = make_optimizer(plan.train, first)
+    stepped(first, optimizer, 1)
+    torch.save({"model": first.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "state.pt")
+
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    second = build_model(plan, seed=1)
+    second.load_state_dict(state["model"])
+    again = make_optimizer(plan.train, second)
+    again.load_state_dict(state["optimizer"])
+    generator = torch.Generator().manual_seed(0)
+    for turn in range(2):
+        for weight in second.parameters():
+            weight.grad = torch.randn(weight.shape, generator=generator)
+        if turn:
+            again.step()
+    got = [weight.detach() for weight in second.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def test_muon_refuses_a_network_without_matrices():
+    plan = override(get_preset("smoke"), ["optimizer=muon"])
+    with pytest.raises(UserError, match="optimizer=muon needs network=modern"):
+        make_optimizer(plan.train, build_model(plan))
+
+
+def test_a_quadratic_is_descended(plan):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+    optimizer = MuonAndAdamW(model, [model[0].weight], plan.train)
+    x = torch.randn(64, 8)
+    losses = []
+    for _ in range(100):
+        loss = (model(x) - x).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
