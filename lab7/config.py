@@ -48,7 +48,7 @@ class ModernConfig:
 class DiffusionConfig:
     """The forward process and what the network is asked for."""
 
-    schedule: Literal["linear", "linear_eq3", "linear_listing", "cosine"] = "linear"
+    schedule: Literal["linear", "linear_eq3", "linear_listing", "cosine", "shifted"] = "linear"
     num_steps: int = 1000  # T
     target: Literal["eps", "x_0", "v"] = "eps"  # what the network predicts
     draw_t: Literal["uniform", "stratified"] = "uniform"  # stratified: one t in each of B equal parts of 1..T
@@ -88,6 +88,7 @@ class SamplingConfig:
     guidance_scale: float = 2.0  # 1: the plain conditional model
     guidance_from: float = 0.0  # guidance acts where t / T is at least this
     guidance_to: float = 1.0  # and at most this
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # of the network; auto: bf16 where the hardware has it
     samples: int = 8  # pictures of each condition in an evaluation
     noise_seed: int = 0
 
@@ -128,7 +129,7 @@ _LAPTOP = Preset(
     name="laptop",
     what="our own U-Net from scratch on two CPU cores, in an hour",
     model=ModelConfig(network="modern"),
-    diffusion=DiffusionConfig(schedule="cosine", target="v", draw_t="stratified"),
+    diffusion=DiffusionConfig(schedule="shifted", target="v", draw_t="stratified"),
     train=TrainConfig(epochs=26, batch_size=48, optimizer="muon", weight_decay=0.01, warmup_steps=200, save_every=1000),
 )
 

@@ -19,8 +19,10 @@ from lab7 import config
 from lab7.conditions import conditions_tensor
 from lab7.config import Preset
 from lab7.files import UserError, atomic_path, short
+from lab7.memory import keep_memory
 from lab7.modern_unet import ModernUNet
 from lab7.normalise import Normaliser
+from lab7.provenance import choose_precision
 from lab7.samplers import SAMPLERS, Callback
 from lab7.schedule import NoiseSchedule
 from lab7.unet import UNet
@@ -95,6 +97,7 @@ class Drawer:
         guidance_scale: float | None = None,
         spacing: str | None = None,
         guidance_interval: tuple[float, float] | None = None,
+        precision: str | None = None,
         samples: int = 1,
         seed: int = 0,
         batch_size: int = 64,
@@ -118,26 +121,30 @@ class Drawer:
         steps = min(plan.num_steps, self.schedule.num_steps) if num_steps is None else num_steps
         self.schedule.timesteps(steps, spacing or plan.spacing)
         labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)  # (N * K, 24)
+        bf16 = choose_precision(self.device, precision or plan.precision) == "bf16"
+        if self.device.type == "cpu":
+            keep_memory()
         self.model.eval()
         pictures = []
         for start in tqdm(range(0, len(labels), batch_size), "draw", disable=not progress, unit="batch"):
             part = labels[start : start + batch_size]
             generators = [torch.Generator().manual_seed(_mix(seed, start + row)) for row in range(len(part))]
             x_T = torch.cat([self.noise(1, generator) for generator in generators])
-            x_0 = function(
-                self.model,
-                self.schedule,
-                x_T,
-                part,
-                steps,
-                plan.guidance_scale if guidance_scale is None else guidance_scale,
-                torch.Generator(self.device).manual_seed(_mix(seed, -1 - start)),
-                callback,
-                target=self.preset.diffusion.target,
-                transform_x_0=self.clamp if clamp == "x_0" else None,
-                spacing=spacing or plan.spacing,
-                guidance_interval=guidance_interval or (plan.guidance_from, plan.guidance_to),
-            )
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+                x_0 = function(
+                    self.model,
+                    self.schedule,
+                    x_T,
+                    part,
+                    steps,
+                    plan.guidance_scale if guidance_scale is None else guidance_scale,
+                    torch.Generator(self.device).manual_seed(_mix(seed, -1 - start)),
+                    callback,
+                    target=self.preset.diffusion.target,
+                    transform_x_0=self.clamp if clamp == "x_0" else None,
+                    spacing=spacing or plan.spacing,
+                    guidance_interval=guidance_interval or (plan.guidance_from, plan.guidance_to),
+                )
             pictures.append(self.to_pixels(self.clamp(x_0) if clamp == "output" else x_0, size))
         return torch.cat(pictures)
 

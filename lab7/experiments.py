@@ -22,6 +22,7 @@ from lab7.judge import Judge
 from lab7.metrics import exact_match, per_count, top_k, top_k_hits
 from lab7.mistakes import readings, tally
 from lab7.pictures import read_png, to_float, to_uint8
+from lab7.provenance import choose_precision
 from lab7.vocabulary import CLASSES
 
 LISTS = ("test", "new_test", "unseen")
@@ -54,7 +55,7 @@ ARMS: dict[str, Arm] = {
             "laptop",
             "our own U-Net",
             (
-                *("network=modern", "schedule=cosine", "target=v", "draw_t=stratified"),
+                *("network=modern", "schedule=shifted", "target=v", "draw_t=stratified"),
                 *("optimizer=muon", "weight_decay=0.01"),
             ),
             {},
@@ -161,7 +162,10 @@ def score_run(
     choices = {
         "sampler": plan.sampler,
         "num_steps": min(plan.num_steps, drawer.schedule.num_steps),
+        "spacing": plan.spacing,
         "guidance_scale": plan.guidance_scale,
+        "guidance_interval": (plan.guidance_from, plan.guidance_to),
+        "precision": choose_precision(device, plan.precision),
         "samples": plan.samples,
         "seed": plan.noise_seed,
     } | drawing

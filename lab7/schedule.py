@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lab7.files import UserError
 
 SPACINGS = ("time", "log_snr")
-NAMES = ("linear", "linear_eq3", "linear_listing", "cosine")
+NAMES = ("linear", "linear_eq3", "linear_listing", "cosine", "shifted")
 
 
 def make_betas(
@@ -23,6 +23,7 @@ def make_betas(
     beta_min: float = 1e-4,
     beta_max: float = 0.02,
     cosine_s: float = 0.008,
+    shift: float = 5.0,
 ) -> Tensor:
     """The noise variances beta_0 = 0, beta_1 .. beta_T as float64 (T + 1,), each in [0, 1).
 
@@ -31,6 +32,8 @@ def make_betas(
     linear_listing  min + t (max - min) / T                   the report's listing, Fig. 8: never equals min
     cosine          1 - alpha_bar_t / alpha_bar_(t-1), capped at 0.999
                                                               Improved DDPM, Nichol and Dhariwal 2021, eq. (17)
+    shifted         the cosine, with log(alpha_bar / (1 - alpha_bar)) lower by `shift`: more noise at every t, for
+                    pictures in which few pixels say all     Simple diffusion, Hoogeboom et al. 2023, section 3.1
 
     Raises UserError for an unknown name or fewer than two steps.
     """
@@ -43,8 +46,11 @@ def make_betas(
         beta = beta_min + (t - 1) * (beta_max - beta_min) / num_steps
     elif name == "linear_listing":
         beta = beta_min + t * (beta_max - beta_min) / num_steps
-    elif name == "cosine":
+    elif name in ("cosine", "shifted"):
         f = cosine_f(torch.arange(num_steps + 1, dtype=torch.float64) / num_steps, cosine_s)
+        f = f / f[0]
+        if name == "shifted":
+            f = f / (f + (1 - f) * math.exp(shift))  # sigmoid(logit(f) - shift), without infinities
         beta = (1 - f[1:] / f[:-1]).clamp(max=0.999)
     else:
         raise UserError(f"unknown schedule '{name}'; known: {', '.join(NAMES)}")

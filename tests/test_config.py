@@ -48,7 +48,7 @@ def test_bad_settings_are_told_in_one_line(setting, message):
 def test_several_numbers_are_given_with_commas():
     for text in ("128,192", "(128, 192)", "[128, 192]"):
         assert override(get_preset("laptop"), [f"widths={text}"]).modern.widths == (128, 192)
-    with pytest.raises(UserError, match="modern.widths must be a whole number, not 'wide'"):
+    with pytest.raises(UserError, match="widths must be a whole number, not 'wide'"):
         override(get_preset("laptop"), ["widths=128,wide"])
 
 

@@ -1,0 +1,87 @@
+"""Accuracy and Frechet distance of a run against the number of steps, for each sampler.
+
+    python benchmarks/sampler_sweep.py [--run laptop] [--samples 8] [--threads 2] [--plans ddim:time:8 ...]
+
+Every condition of the three lists is drawn so many times, from the same noise by every plan. Written to samplers.json
+in the run's folder after each plan; a plan that is in the file is not drawn again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+import torch
+
+from lab7.conditions import load_list
+from lab7.drawing import load_drawer
+from lab7.experiments import LISTS, find_run, score
+from lab7.files import UserError, write_json
+from lab7.frechet import against_renders
+from lab7.judge import default_judge, second_judge
+from lab7.provenance import choose_precision, provenance
+
+PLANS = (
+    *(f"dpm_solver_pp:{spacing}:{steps}" for steps in (4, 6, 8, 10, 12, 16, 25) for spacing in ("time", "log_snr")),
+    *(f"ddim:time:{steps}" for steps in (4, 8, 12, 16, 25, 50)),
+    *(f"ddpm:time:{steps}" for steps in (8, 25, 50, 100, 1000)),
+)
+
+
+def main() -> None:
+    """Draw what is missing, and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", default="laptop")
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--plans", nargs="*", default=PLANS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    folder = find_run(options.run)
+    if folder is None:
+        raise UserError(f"{options.run}: no such run")
+    path, drawer = folder / "samplers.json", load_drawer(folder)
+    judge, second = default_judge(), second_judge()
+    conditions = {name: asked for name in LISTS if (asked := load_list(name))}
+    counts = [len(names) for asked in conditions.values() for names in asked for _ in range(options.samples)]
+    told = json.loads(path.read_text()) if path.exists() else {"plans": {}}
+    told |= {"samples": options.samples, "guidance_scale": options.guidance, "judge": judge.sha256}
+    told |= {"precision": choose_precision("cpu"), "provenance": provenance()}
+    for plan in options.plans:
+        if plan in told["plans"]:
+            continue
+        sampler, spacing, steps = plan.split(":")
+        how = {"sampler": sampler, "spacing": spacing, "num_steps": int(steps), "guidance_scale": options.guidance}
+        pictures: list[torch.Tensor] = []
+        begun = time.monotonic()
+        found = {
+            name: score(drawer, judge, asked, samples=options.samples, second=second, kept=pictures, **how)
+            for name, asked in conditions.items()
+        }
+        told["plans"][plan] = {
+            "sampler": sampler,
+            "spacing": spacing,
+            "steps": int(steps),
+            "seconds": round(time.monotonic() - begun, 1),
+            "frechet": against_renders(judge, torch.cat(pictures), counts),
+            "accuracy": {
+                name: {key: each[key] for key in ("top_k", "exact")} | {"second": each["second_judge"]["top_k"]}
+                for name, each in found.items()
+            },
+        }
+        write_json(path, told)
+        print(plan, told["plans"][plan]["seconds"], "s", flush=True)
+    print(f"| sampler | spacing | steps | {' | '.join(conditions)} | exact | Frechet |")
+    print("|---" * (5 + len(conditions)) + "|")
+    for found in sorted(told["plans"].values(), key=lambda one: (one["sampler"], one["spacing"], one["steps"])):
+        shares = [f"{found['accuracy'][name]['top_k']['accuracy']:.3f}" for name in conditions]
+        exact = [found["accuracy"][name]["exact"] for name in conditions]
+        pooled = sum(one["hits"] for one in exact) / sum(one["total"] for one in exact)
+        cells = [found["sampler"], found["spacing"], str(found["steps"]), *shares, f"{pooled:.3f}"]
+        print(f"| {' | '.join(cells)} | {found['frechet']['distance']:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Accuracy against minutes of training: lab7's recipe and the one that students of the course usually take.
+
+    python benchmarks/time_to_accuracy.py ours --minutes 60 [--threads 2] [--seed 0] [--set FIELD=VALUE ...]
+    python benchmarks/time_to_accuracy.py students --minutes 60
+    python benchmarks/time_to_accuracy.py plot
+
+Both see the same pictures, in the same order, and are read by the same judge; the learning rate falls to 0 over the
+minutes given. Each of --marks times on the way the averaged weights (ours) or the weights (students) draw every
+condition of the three lists; the clock stands still meanwhile. A curve is
+written to runs/time_to_accuracy/NAME.json after every mark, and the plot to benchmarks/time_to_accuracy.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from lab7 import diffusion, experiments
+from lab7.conditions import load_list
+from lab7.config import Preset, get_preset, override
+from lab7.data import load_pictures
+from lab7.drawing import Drawer, build_model
+from lab7.files import data_dir, runs_dir, write_json
+from lab7.judge import default_judge, second_judge
+from lab7.memory import keep_memory
+from lab7.normalise import draw, epoch_order, fit_normaliser
+from lab7.optimizers import make_optimizer
+from lab7.plans import ema_update
+from lab7.provenance import choose_precision, provenance
+from lab7.schedule import NoiseSchedule
+
+sys.path.insert(0, str(Path(__file__).parent))
+from students import StudentsUNet
+
+STUDENTS = (
+    *("schedule=cosine", "target=eps", "normalise=plain", "draw_t=uniform", "drop_probability=0"),
+    *("optimizer=adamw", "learning_rate=1e-4", "weight_decay=0.01", "batch_size=32", "ema_decay=0", "precision=fp32"),
+    *("guidance_scale=1",),
+)
+
+
+def main() -> None:
+    """Train one recipe, or plot what was trained."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("ours", "students", "plot"))
+    parser.add_argument("--name", default="", help="of the curve (default: the recipe's)")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--marks", type=int, default=6)
+    parser.add_argument("--samples", type=int, default=4, help="of each condition at a mark")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--widths", default="64,128,128,256", help="of the students' UNet2DModel")
+    parser.add_argument("--set", nargs="*", default=[], dest="settings")
+    options = parser.parse_args()
+    folder = runs_dir() / "time_to_accuracy"
+    if options.what == "plot":
+        plot(folder)
+        return
+    torch.set_num_threads(options.threads)
+    keep_memory()
+    settings = STUDENTS if options.what == "students" else ()
+    preset = override(get_preset("laptop"), [*settings, f"train.seed={options.seed}", "samples=4", *options.settings])
+    if options.what == "students":
+        torch.manual_seed(options.seed)
+        net: nn.Module = StudentsUNet([int(width) for width in options.widths.split(",")])
+    else:
+        net = build_model(preset, options.seed)
+    curve = {"recipe": options.what, "minutes": options.minutes, "samples": options.samples, "seed": options.seed}
+    curve |= {"settings": [*settings, *options.settings], "weights": sum(p.numel() for p in net.parameters())}
+    curve |= {"threads": options.threads, "provenance": provenance(), "marks": []}
+    follow(net, preset, curve, folder / f"{options.name or options.what}.json", options)
+
+
+def follow(net: nn.Module, preset: Preset, curve: dict[str, Any], path: Path, options: argparse.Namespace) -> None:
+    """Train for so many minutes, scoring at evenly spaced marks; the curve is written after each."""
+    plan, judge, second = preset.train, default_judge(), second_judge()
+    pictures = load_pictures(data_dir(), preset.data.image_size)
+    normaliser = fit_normaliser(pictures.images, preset.data.normalise)
+    schedule = NoiseSchedule(preset.diffusion.schedule, preset.diffusion.num_steps)
+    optimizer = make_optimizer(plan, net)
+    average = AveragedModel(net, multi_avg_fn=ema_update(plan.ema_decay)) if plan.ema_decay else None
+    bf16 = choose_precision("cpu", plan.precision) == "bf16"
+    generator = torch.Generator()
+    budget, spent, step, seen, mark = 60 * options.minutes, 0.0, 0, 0, 1
+    batches = len(pictures) // plan.batch_size
+    with tqdm(total=budget, unit="s", bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s {postfix}", mininterval=5) as bar:
+        while mark <= options.marks:
+            started = time.monotonic()
+            epoch, place = divmod(step, batches)
+            index = epoch_order(len(pictures), epoch, plan.seed)[place * plan.batch_size :][: plan.batch_size]
+            x_0, condition = draw(pictures, index, normaliser, "cpu")
+            generator.manual_seed(plan.seed * 1_000_003 + step)
+            value = loss_of(net, schedule, x_0, condition, generator, preset, bf16)
+            for group in optimizer.param_groups:
+                warm = min(1.0, (step + 1) / max(1, plan.warmup_steps))
+                group["lr"] = plan.learning_rate * group["share"] * warm * max(0.0, 1 - spent / budget)
+            optimizer.zero_grad()
+            value.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), plan.clip_norm)
+            optimizer.step()
+            if average is not None:
+                average.update_parameters(net)
+            step, seen = step + 1, seen + len(index)
+            lasted = time.monotonic() - started
+            spent += lasted
+            bar.update(lasted)
+            if spent >= budget * mark / options.marks:
+                drawn = (net if average is None else average.module).eval()
+                found = score(Drawer(drawn, schedule, normaliser, preset), judge, second, options.samples)
+                curve["marks"].append({"minutes": round(spent / 60, 2), "images": seen, "loss": float(value)} | found)
+                write_json(path, curve)
+                print(f"{spent / 60:.1f} min, {seen} pictures: {found}", flush=True)
+                net.train()
+                mark += 1
+
+
+def loss_of(
+    net: nn.Module,
+    schedule: NoiseSchedule,
+    x_0: Tensor,
+    condition: Tensor,
+    generator: torch.Generator,
+    preset: Preset,
+    bf16: bool,
+) -> Tensor:
+    """One batch's loss as the preset's `diffusion` says."""
+    plan = preset.diffusion
+    layout = torch.channels_last if preset.train.precision != "fp32" else torch.contiguous_format
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        return diffusion.loss(
+            net,
+            schedule,
+            x_0.contiguous(memory_format=layout),
+            condition,
+            generator,
+            plan.target,
+            plan.drop_probability,
+            plan.draw_t,
+            plan.weight,
+        )
+
+
+def score(drawer: Drawer, judge: Any, second: Any, samples: int) -> dict[str, Any]:
+    """Hits, objects, exact matches and pictures of each list, by both judges."""
+    found = {}
+    for name in experiments.LISTS:
+        if conditions := load_list(name):
+            told = experiments.score(drawer, judge, conditions, samples=samples, second=second)
+            found[name] = {key: told[key] for key in ("top_k", "exact")} | {"second": told["second_judge"]["top_k"]}
+    return {"accuracy": found}
+
+
+def plot(folder: Path) -> None:
+    """Each curve in `folder`, both lists of the course pooled, with its 95% Wilson interval."""
+    import matplotlib as mpl
+
+    from lab7.metrics import wilson
+    from lab7.plots import COLOURS, DASHES, STYLE, new_figure
+
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=3.2)
+        axis = figure.subplots()
+        for colour, dash, path in zip(COLOURS, DASHES, sorted(folder.glob("*.json")), strict=False):
+            curve = json.loads(path.read_text())
+            minutes, share, low, high = [], [], [], []
+            for mark in curve["marks"]:
+                counts = [mark["accuracy"][name]["top_k"] for name in experiments.REPORTED_LISTS]
+                hits, total = (sum(count[key] for count in counts) for key in ("hits", "total"))
+                ends = wilson(hits, total)
+                minutes.append(mark["minutes"])
+                share.append(hits / total)
+                low.append(ends[0])
+                high.append(ends[1])
+            axis.fill_between(minutes, low, high, color=colour, alpha=0.2, linewidth=0)
+            name = f"{path.stem}, {curve['weights'] / 1e6:.1f}M weights"
+            axis.plot(minutes, share, dash, color=colour, marker="o", label=name)
+        axis.set(xlabel="minutes of training on two cores", ylabel="objects found, test and new_test", ylim=(0, 1))
+        axis.legend()
+        figure.savefig(Path(__file__).with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Figures about samplers: what their steps buy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from lab7.metrics import wilson
+from lab7.plots import COLOURS, DASHES, STYLE, new_figure
+
+
+def steps_figure(record: Mapping[str, Any]) -> Figure:
+    """Objects found, with the 95% Wilson interval, and Frechet distance against the number of steps, a line a sampler.
+
+    `record` is the samplers.json of a run: "plans", each with sampler, spacing, steps, accuracy by list and frechet.
+    """
+    plans = list(record["plans"].values())
+    names = sorted({(plan["sampler"], plan["spacing"]) for plan in plans})
+    floor = plans[0]["frechet"]["floor"]
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=3.0)
+        left, right = figure.subplots(1, 2)
+        for (sampler, spacing), colour, dash in zip(names, COLOURS, DASHES, strict=False):
+            mine = sorted(
+                (plan for plan in plans if (plan["sampler"], plan["spacing"]) == (sampler, spacing)),
+                key=lambda plan: plan["steps"],
+            )
+            steps = [plan["steps"] for plan in mine]
+            scores = [pooled(plan) for plan in mine]
+            ends = [wilson(*score) for score in scores]
+            shares = [hits / total for hits, total in scores]
+            label = f"{sampler}, equal in {spacing.replace('_', ' ')}" if sampler == "dpm_solver_pp" else sampler
+            left.fill_between(steps, [end[0] for end in ends], [end[1] for end in ends], color=colour, alpha=0.15, lw=0)
+            left.plot(steps, shares, color=colour, linestyle=dash, marker="o", markersize=3.5, label=label)
+            distances = [plan["frechet"]["distance"] for plan in mine]
+            right.plot(steps, distances, color=colour, linestyle=dash, marker="o", markersize=3.5)
+        right.axhline(floor, color="#777777", linewidth=0.8)
+        right.text(
+            0.98, floor, "renders against renders", transform=right.get_yaxis_transform(), ha="right", va="bottom"
+        )
+        left.set(xscale="log", xlabel="steps", ylabel="objects found, three lists")
+        right.set(xscale="log", yscale="log", xlabel="steps", ylabel="Frechet distance (judge's features)")
+        for axis in (left, right):
+            axis.set_xticks([4, 8, 16, 50, 100, 1000], ["4", "8", "16", "50", "100", "1000"])
+            axis.minorticks_off()
+        left.legend(loc="lower right")
+    return figure
+
+
+def pooled(plan: Mapping[str, Any], kind: str = "top_k") -> tuple[int, int]:
+    """Hits and total of a plan over all lists."""
+    scores = [found[kind] for found in plan["accuracy"].values()]
+    return sum(score["hits"] for score in scores), sum(score["total"] for score in scores)
