@@ -47,9 +47,11 @@ FIGURES = {  # what the template shows -> the notebook that makes it
     "fig17_examination": "05_sampling",
     "fig18_confusion": "05_sampling",
     "fig19_mistakes": "05_sampling",
+    "fig20_laptop_epochs": "04_training",
     "table2_epochs_up_down": "04_training",
     "table3_epochs_up": "04_training",
 }
+SWEEP = {"fig21_samplers": "05_sampling"}  # where the run has a recorded sweep of samplers
 TABLES = {
     "table1_accuracy": "06_ablation",
     "table4_clamping": "05_sampling",
@@ -65,11 +67,14 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
     """The facts that the report states, as plain values for JSON. Raises Failure for a missing table and
     for an arm that has not been scored."""
     arms = [_arm(ws, arm) for arm in experiments.ARMS.values()]
+    sweep = ws.runs / "laptop" / "samplers.json"
     return {
         "command": command,
         "preset": dataclasses.asdict(ws.preset),
         "arms": arms,
         "main": next(arm for arm in arms if arm["name"] == "report_up_down"),
+        "own": next(arm for arm in arms if arm["name"] == "laptop"),
+        "sweep": read_json(sweep, "a sweep of samplers") if sweep.exists() else None,
         "tables": {name: _rows(_existing(ws, f"{name}.csv", made_by)) for name, made_by in TABLES.items()},
         "data": describe(ws.data),
         "examinations": {one.name: ws.examination(one) for one in (ws.judge(), ws.second_judge())},
@@ -91,6 +96,10 @@ def _arm(ws: Workspace, arm: experiments.Arm) -> dict[str, Any]:
     return {"title": arm.title, "reported": arm.reported, "parameters": parameters} | result
 
 
+def _figures(facts: dict[str, Any]) -> dict[str, str]:
+    return FIGURES | SWEEP if facts["sweep"] else FIGURES
+
+
 def _rows(path: Path) -> list[list[str]]:
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
@@ -105,7 +114,7 @@ def _existing(ws: Workspace, name: str, made_by: str) -> Path:
 
 def fingerprint(ws: Workspace, facts: dict[str, Any]) -> str:
     """A digest of all that goes into the PDF. Raises Failure for a missing figure."""
-    figures = [sha256(_existing(ws, f"{name}.svg", made_by)) for name, made_by in FIGURES.items()]
+    figures = [sha256(_existing(ws, f"{name}.svg", made_by)) for name, made_by in _figures(facts).items()]
     parts = [json.dumps(facts), *figures, sha256(TEMPLATE), sha256(__file__)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
@@ -115,7 +124,7 @@ def bind(ws: Workspace, facts: dict[str, Any], pdf: Path) -> int:
     pdf.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=pdf.parent, prefix=".binding_") as name:
         folder = Path(name)  # typst reads nothing outside of it
-        for figure, made_by in FIGURES.items():
+        for figure, made_by in _figures(facts).items():
             shutil.copy(_existing(ws, f"{figure}.svg", made_by), folder)
         shutil.copy(TEMPLATE, folder)
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")

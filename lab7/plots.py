@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from cycler import cycler
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -150,6 +151,23 @@ def schedule_curves(schedules: Sequence[Any]) -> Figure:
         left.set(xlabel="t / T", ylabel="beta_t", title="noise added in step t")
         right.set(xlabel="t / T", ylabel="sqrt(alpha_bar_t)", title="share of the picture left after t steps")
         right.legend()
+    return figure
+
+
+def where_decided(log_snr: Sequence[float], errors: Sequence[float], schedules: Sequence[Any]) -> Figure:
+    """Above, the error of a network's guess of x_0 against the log SNR of what it saw; below, how often each schedule
+    shows it such noise if t is drawn evenly."""
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=3.6)
+        above, below = figure.subplots(2, 1, sharex=True)
+        above.plot(log_snr, errors, "o-", color=INK, markersize=3)
+        above.set(ylabel="error of the guess of x_0", ylim=(0, 1.05))
+        edges = np.linspace(-16, 8, 49)
+        for schedule, colour, dash in zip(schedules, COLOURS, DASHES, strict=False):
+            values = torch.logit(schedule.alpha_bar64[1:]).clamp(-16, 8).numpy()
+            below.hist(values, bins=list(edges), histtype="step", color=colour, linestyle=dash, label=schedule.name)
+        below.set(xlabel="log SNR (left: noise, right: picture)", ylabel="steps of T", xlim=(-14, 7))
+        below.legend(loc="upper left")
     return figure
 
 

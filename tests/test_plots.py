@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lab7 import plots, plots_judge, plots_results, plots_training
+from lab7 import plots, plots_judge, plots_results, plots_samplers, plots_training
 from lab7.config import get_preset, to_dict
 from lab7.files import UserError, write_json, write_text
 from lab7.pictures import save_grid, to_float
@@ -43,6 +43,8 @@ FIGURES = {
     "mean_and_deviation": lambda: plots.mean_and_deviation(
         noise(3, 8, 8), noise(3, 8, 8).abs(), [("a", noise(99)), ("b", noise(99) / 2)]
     ),
+    "where_decided": lambda: plots.where_decided([-9.0, 0.0, 5.0], [0.9, 0.1, 0.0], [NoiseSchedule("shifted", 50)]),
+    "steps_figure": lambda: plots_samplers.steps_figure(SWEEP),
     "schedule_curves": lambda: plots.schedule_curves([NoiseSchedule("linear", 50), NoiseSchedule("cosine", 50)]),
     "signal_to_noise": lambda: plots.signal_to_noise([NoiseSchedule("linear", 50)], [("a", 1.0), ("b", 0.1)]),
     "labelled_pictures": lambda: plots_results.labelled_pictures(
@@ -69,6 +71,19 @@ FIGURES = {
     "initialisation_figure": lambda: plots_training.initialisation_figure(
         {"report": [{"up0": (1.0, 2.0), "out": (2.0, 1.0)}] * 2}, {"report": [[2.0, 1.0], [1.9, 0.9]]}
     ),
+}
+SWEEP = {
+    "plans": {
+        f"{sampler}:time:{steps}": {
+            "sampler": sampler,
+            "spacing": "time",
+            "steps": steps,
+            "frechet": {"distance": 100 / steps, "floor": 5.0},
+            "accuracy": {name: {"top_k": {"hits": 3 * steps, "total": 99}} for name in ("test", "unseen")},
+        }
+        for sampler in ("ddim", "dpm_solver_pp")
+        for steps in (16, 4, 8)
+    }
 }
 LINES = [{"step": s, "images": 8 * s, "loss": 1 / s, "images_per_second": 50.0} for s in (1, 2, 3)]
 
@@ -100,6 +115,13 @@ def test_a_miss_is_marked_by_more_than_a_colour():
     figure = FIGURES["labelled_pictures"]()
     told = [text.get_text() for axis in figure.axes for text in axis.texts if text.get_text().strip()]
     assert told == ["red cube", "× cyan sphere", "red cube", "blue cube"]
+
+
+def test_steps_stand_in_order_and_pool_all_lists():
+    left, right = plots_samplers.steps_figure(SWEEP).axes
+    assert left.lines[0].get_xdata().tolist() == right.lines[0].get_xdata().tolist() == [4, 8, 16]
+    assert left.lines[0].get_ydata().tolist() == [12 / 99, 24 / 99, 48 / 99]
+    assert plots_samplers.pooled(SWEEP["plans"]["ddim:time:8"]) == (48, 198)
 
 
 def test_points_and_intervals_are_those_of_the_table():

@@ -84,6 +84,14 @@ def test_cosine_is_improved_ddpm():
     assert make_betas("cosine").max() == 0.999
 
 
+def test_shifted_is_the_cosine_in_more_noise():
+    cosine, shifted = NoiseSchedule("cosine"), NoiseSchedule("shifted", shift=3.0)
+    for t in (1, 250, 500, 900):
+        difference = torch.logit(cosine.alpha_bar64[t]) - torch.logit(shifted.alpha_bar64[t])
+        assert difference.item() == pytest.approx(3.0, rel=1e-6)
+    torch.testing.assert_close(NoiseSchedule("shifted", shift=0.0).alpha_bar64, cosine.alpha_bar64, rtol=1e-9, atol=0)
+
+
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 def test_betas_agree_with_diffusers(name):
     from diffusers import DDPMScheduler
@@ -143,7 +151,7 @@ def test_an_unknown_spacing_is_told():
 
 
 def test_an_unknown_schedule_is_told():
-    with pytest.raises(UserError, match="known: linear, linear_eq3, linear_listing, cosine"):
+    with pytest.raises(UserError, match="known: linear, linear_eq3, linear_listing, cosine, shifted"):
         NoiseSchedule("sigmoid")
     with pytest.raises(UserError, match="at least 2 steps"):
         NoiseSchedule("linear", 1)
