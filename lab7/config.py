@@ -166,9 +166,13 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="best",
             what="the strongest model that we know how to train, for one or more GPUs",
-            diffusion=DiffusionConfig(schedule="cosine", target="v"),
-            train=TrainConfig(optimizer="adamw", plan="cosine", warmup_steps=1000, ema_decay=0.9999),
-            sampling=SamplingConfig(samples=8),
+            model=ModelConfig(network="modern"),
+            modern=ModernConfig(patch=2, widths=(128, 256, 384), blocks=(2, 2, 3), embedding=512),
+            diffusion=_LAPTOP.diffusion,
+            train=dataclasses.replace(
+                _LAPTOP.train, epochs=300, batch_size=128, warmup_steps=1000, ema_decay=0.9998, save_every=2000
+            ),
+            sampling=_LAPTOP.sampling,
         ),
     )
 }
