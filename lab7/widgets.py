@@ -28,6 +28,7 @@ from lab7.judge import Judge
 from lab7.normalise import Normaliser
 from lab7.pictures import Pictures, to_uint8
 from lab7.plots import STYLE
+from lab7.samplers import SAMPLERS
 from lab7.schedule import NoiseSchedule
 from lab7.vocabulary import CLASSES, check_condition
 
@@ -133,15 +134,16 @@ def compose(drawer: Drawer, names: Sequence[str], judge: Judge | None = None, **
 
 
 def compose_scene(drawer: Drawer, judge: Judge | None = None) -> ipywidgets.Widget:
-    """Ask for up to three objects and draw them, with guidance, steps, sampler and seed to choose."""
+    """Ask for up to three objects and draw them; sampler, steps and guidance begin at the preset's."""
     wanted = ("red cube", "cyan sphere", _NOTHING)
     objects = [
         ipywidgets.Dropdown(options=[_NOTHING, *CLASSES], value=value, description=f"object {k + 1}")
         for k, value in enumerate(wanted)
     ]
-    sampler = ipywidgets.Dropdown(options=["ddim", "ddpm"], description="sampler")
-    steps = ipywidgets.IntSlider(30, 5, 200, description="steps")
-    guidance = ipywidgets.FloatSlider(2.0, min=1.0, max=6.0, step=0.5, description="guidance")
+    plan = drawer.preset.sampling
+    sampler = ipywidgets.Dropdown(options=list(SAMPLERS), value=plan.sampler, description="sampler")
+    steps = ipywidgets.IntSlider(plan.num_steps, 2, 200, description="steps")
+    guidance = ipywidgets.FloatSlider(plan.guidance_scale, min=1.0, max=6.0, step=0.5, description="guidance")
     seed = ipywidgets.IntText(0, description="seed")
     button = ipywidgets.Button(description="Draw", button_style="primary")
     image, text = _image(), ipywidgets.HTML("press Draw")  # unlike a Label, it breaks long lines

@@ -31,6 +31,11 @@ def test_weights_come_back_to_float16_with_normaliser_and_settings(drawer):
     assert isinstance(drawer.schedule, NoiseSchedule) and drawer.schedule.num_steps == drawer.preset.diffusion.num_steps
 
 
+def test_bf16_draws_the_same_scene(drawer):
+    exact, close = (drawer.draw(CONDITIONS, seed=5, precision=precision) for precision in ("fp32", "bf16"))
+    assert 0 < (exact - close).abs().mean() < 0.05 * exact.std()
+
+
 def test_the_same_seed_gives_the_same_pictures_in_any_batches(drawer):
     for sampler in ("ddim", "ddpm"):
         whole = drawer.draw(CONDITIONS, samples=2, seed=5, sampler=sampler)
@@ -68,7 +73,7 @@ def test_clamping_brings_pixels_back_and_nothing_else(drawer):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"sampler": "euler"}, "unknown sampler 'euler'; known: ddpm, ddim"),
+        ({"sampler": "euler"}, "unknown sampler 'euler'; known: ddpm, ddim, dpm_solver_pp"),
         ({"clamp": "x_t"}, "unknown clamp 'x_t'; known: none, output, x_0"),
         ({"samples": 0}, "at least 1, not 0"),
         ({"num_steps": 0}, "steps"),
