@@ -14,6 +14,7 @@ from lab7.drawing import Drawer, build_model
 from lab7.files import UserError
 from lab7.normalise import Normaliser, fit_normaliser
 from lab7.pictures import save_grid
+from lab7.plots import new_figure, picture_grid
 from lab7.schedule import NoiseSchedule
 from lab7.vocabulary import CLASSES
 
@@ -53,6 +54,19 @@ def test_png_keeps_pixels_sharp():
     shown = np.asarray(Image.open(io.BytesIO(widgets.png_bytes([picture, picture], side=4))))
     assert shown.shape == (4, 4 + 6 + 4, 3)
     assert shown[:2, :2].reshape(-1, 3).tolist() == [[0, 4, 8]] * 4 and (shown[:, 4:10] == 255).all()
+
+
+def test_pictures_are_shown_as_jpeg_and_lines_as_png(monkeypatch):
+    shown = []
+    monkeypatch.setattr(widgets, "display", lambda image: shown.append(Image.open(io.BytesIO(image.data))))
+    lines = new_figure()
+    lines.subplots().plot([0, 1], [0, 1])
+    red = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, 8, 8)
+    widgets.show(lines)
+    widgets.show(picture_grid([[red]]))
+    assert [image.format for image in shown] == ["PNG", "JPEG"]
+    middle = shown[1].getpixel((shown[1].width // 2, shown[1].height // 2))
+    assert np.abs(np.array(middle) - (255, 0, 0)).max() < 12
 
 
 def test_scenes_are_browsed_and_chosen_by_class(pictures):
