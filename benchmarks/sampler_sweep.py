@@ -16,11 +16,12 @@ import torch
 
 from lab7.conditions import load_list
 from lab7.drawing import load_drawer
-from lab7.experiments import LISTS, find_run, score
+from lab7.experiments import LISTS, score
 from lab7.files import UserError, write_json
 from lab7.frechet import against_renders
 from lab7.judge import default_judge, second_judge
 from lab7.provenance import choose_precision, provenance
+from lab7.results import find_run
 
 PLANS = (
     *(f"dpm_solver_pp:{spacing}:{steps}" for steps in (4, 6, 8, 10, 12, 16, 25) for spacing in ("time", "log_snr")),

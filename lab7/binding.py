@@ -18,7 +18,8 @@ import matplotlib
 import torch
 import typst
 
-from lab7 import config, experiments
+from lab7 import config
+from lab7.arms import ARMS, Arm, run_name
 from lab7.data import describe
 from lab7.drawing import build_model
 from lab7.files import Failure, atomic_path, read_json, sha256, short
@@ -66,7 +67,7 @@ TABLES = {
 def gather(ws: Workspace, command: str) -> dict[str, Any]:
     """The facts that the report states, as plain values for JSON. Raises Failure for a missing table and
     for an arm that has not been scored."""
-    arms = [_arm(ws, arm) for arm in experiments.ARMS.values()]
+    arms = [_arm(ws, ARMS[name]) for name in ("report_up", "report_up_down", "laptop")]
     sweep = ws.runs / "laptop" / "samplers.json"
     return {
         "command": command,
@@ -82,9 +83,10 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
     }
 
 
-def _arm(ws: Workspace, arm: experiments.Arm) -> dict[str, Any]:
+def _arm(ws: Workspace, arm: Arm) -> dict[str, Any]:
     """What the report printed of an arm, and its result.json."""
-    path = ws.runs / arm.name / "result.json"
+    seed = 0 if ws.preset.name == "quick" else ws.preset.train.seed
+    path = ws.runs / run_name(arm.name, seed) / "result.json"
     if not path.exists():
         raise Failure(f"{short(path)}: no such file; 04_training should have made the run '{arm.name}'")
     result = read_json(path, "a run's result")

@@ -1,4 +1,4 @@
-"""The command line: `lab7 doctor|data|train|sample|judge|report`.
+"""The command line: `lab7 doctor|data|train|sample|judge|ablate|report`.
 
 Progress goes to stderr, results to stdout (`--json` for machines). Exit code 0: done; 1: failed; 2: bad input.
 """
@@ -218,10 +218,10 @@ class JudgeCommand:
         return self._train() if self.train else self._examine() if self.examine else self._count()
 
     def _compare(self, first: str, second: str) -> int:
-        from lab7 import experiments
+        from lab7 import results
 
-        arms = [experiments.read_arm(text.split(",")) for text in (first, second)]
-        rows = experiments.compare_arms(*arms)
+        arms = [results.read_arm(text.split(",")) for text in (first, second)]
+        rows = results.compare_arms(*arms)
         lines = [f"{first} against {second}: objects found, with the difference and its 95% interval"]
         for row in rows:
             told = f"{row['list']}, {row['judge']}: {row['first']:.3f} and {row['second']:.3f}, {row['told']}"
@@ -287,6 +287,61 @@ class JudgeCommand:
 
 
 @dataclass(frozen=True)
+class Ablate:
+    """Train and score arms of the ablation with several seeds, several at a time; a sweep that was stopped goes on.
+
+    Example: lab7 ablate --arms report_up report_up_down --seeds 0-2 --jobs 2
+    """
+
+    preset: PresetName = "laptop"
+    """laptop trains each arm at the scale for two CPU cores that it names; every other preset at its own."""
+    arms: tuple[str, ...] = ("report_up_down", "report_up")
+    """Names of arms (--list tells them all), or `all`."""
+    seeds: str = "0"
+    """Seeds such as 0-4 or 0,2,7."""
+    jobs: int = 0
+    """Runs at a time (default: as cores and memory allow, two cores each)."""
+    settings: Settings = ()
+    """Settings to change in every arm, such as epochs=4."""
+    submit: Literal["no", "slurm", "local"] = "no"
+    """Hand the runs to a cluster by submitit, one task each; local: as processes of this machine."""
+    cluster: Annotated[tuple[str, ...], arg(metavar="option=value ...")] = ()
+    """With --submit: submitit's parameters, such as slurm_partition=gpu gpus_per_node=1."""
+    list: bool = False
+    """Instead: name the arms and which seeds of them are finished."""
+    json: bool = False
+    """Print one JSON document instead of lines."""
+
+    def __call__(self) -> int:
+        from lab7 import ablation
+        from lab7.arms import ARMS, seeds_of
+        from lab7.workspace import open_workspace
+
+        arms = tuple(ARMS) if self.arms == ("all",) else self.arms
+        if self.list:
+            runs = open_workspace(self.preset).runs
+            finished = {name: sorted(seeds_of(name, runs)) for name in ARMS}
+            lines = [f"{name:20} {arm.title:45} seeds {finished[name] or 'none'}" for name, arm in ARMS.items()]
+            _tell(self.json, finished, *lines)
+            return 0
+        jobs = ablation.plan_jobs(arms, ablation.parse_seeds(self.seeds), self.preset, self.settings)
+        if self.submit != "no":
+            options = _options(self.cluster)
+            tasks = ablation.submit(jobs, self.submit, jobs[0].workspace.runs / "submitit", options)
+            names = [str(task.job_id) for task in tasks]
+            _tell(
+                self.json, names, f"{len(names)} of {len(jobs)} runs submitted: {', '.join(names) or 'all were done'}"
+            )
+            return 0
+        wrong = ablation.run_jobs(jobs, ablation.at_once(self.jobs, len(jobs)))
+        rows = ablation.table(jobs)
+        _tell(self.json, rows, *(_arm_line(row) for row in rows))
+        if wrong:
+            raise Failure(f"{len(wrong)} of {len(jobs)} runs failed; say the same again to go on. {wrong[0]}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Report:
     """Run the six notebooks in order and bind the report: figures, tables and one PDF.
 
@@ -319,6 +374,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "sample": Sample,
     "judge": JudgeCommand,
+    "ablate": Ablate,
     "report": Report,
 }
 
@@ -383,6 +439,24 @@ def _score_line(name: str, found: dict[str, Any]) -> str:
         f"{name}: {found['hits']}/{found['total']} = {found['accuracy']:.4f} "
         f"(95% interval {found['low']:.4f} to {found['high']:.4f})"
     )
+
+
+def _arm_line(row: dict[str, Any]) -> str:
+    told = f"{row['title']}, {row['list']}: {row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    if row["difference"] == row["difference"]:
+        told += f", {row['difference']:+.3f} [{row['diff_low']:+.3f}, {row['diff_high']:+.3f}] to the baseline"
+    return f"{told}: {row['verdict']} ({row['seeds']} seeds)"
+
+
+def _options(given: Sequence[str]) -> dict[str, str | int]:
+    """ "gpus_per_node=1" -> {"gpus_per_node": 1}."""
+    options: dict[str, str | int] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise UserError(f"--cluster must be option=value such as slurm_partition=gpu, not '{text}'")
+        options[name] = int(value) if value.isdecimal() else value
+    return options
 
 
 def _exam_lines(exam: dict[str, Any]) -> list[str]:

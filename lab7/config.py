@@ -24,13 +24,15 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network, and the switches of the report's U-Net."""
+    """Which network, and the switches of the report's U-Net; our own knows condition_at and embeddings too."""
 
     network: Literal["report", "modern"] = "report"  # the report's U-Net, or our efficient one (section modern)
     n_feature: int = 256  # channels F of the report's U-Net
     condition_at: Literal["up", "down", "up_down", "hidden", "none"] = "up_down"  # where label and time enter
     embeddings: Literal["separate", "shared"] = "separate"  # one pair a place, or one a width
     init: Literal["report", "default"] = "report"  # by hand (Fig. 14), or PyTorch's
+    modulation: Literal["product", "one_plus", "adaptive"] = "product"  # c * x + t; (1 + c) * x + t; that on group norm
+    norm: Literal["batch", "group"] = "batch"  # in every convolution block
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class ModernConfig:
     blocks: tuple[int, ...] = (2, 2)  # of each level, on the way down and again on the way up
     embedding: int = 192  # width of time, label and object tokens
     tokens: Literal["yes", "no"] = "yes"  # whether the lowest level looks at a token for each object
+    scale_by: Literal["one_plus", "product"] = "one_plus"  # how a block is told: (1 + c) * h + t, or c * h + t
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,14 @@ class TrainConfig:
     learning_rate: float = 1e-3  # the highest
     matrix_rate: float = 0.02  # the highest of Muon
     weight_decay: float = 0.0  # AdamW and Muon
-    plan: Literal["constant", "linear", "cosine", "report"] = "linear"  # report: linear by epoch times plateau
+    plan: Literal["constant", "linear", "cosine", "plateau", "report"] = "linear"  # report: linear times plateau
     warmup_steps: int = 0  # steps of linear rise before the plan
     clip_norm: float = 1.0  # largest norm of the gradient; 0: no clipping
     ema_decay: float = 0.999  # of the average of the weights that is sampled from; 0: none
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the hardware has it
     save_every: int = 500  # steps between checkpoints
     snapshots: int = 8  # sets of pictures drawn along the way, spread evenly over the logarithm of the epochs
-    evaluate_every: int = 0  # epochs between scorings by the judge (plan "report" needs them); 0: never
+    evaluate_every: int = 0  # epochs between scorings by the judge (plans "plateau" and "report" need them); 0: never
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class SamplingConfig:
     guidance_scale: float = 2.0  # 1: the plain conditional model
     guidance_from: float = 0.0  # guidance acts where t / T is at least this
     guidance_to: float = 1.0  # and at most this
+    clamp: Literal["none", "output", "x_0"] = "none"  # pixels to [-1, 1]: of the drawn picture, or of each x_0
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # of the network; auto: bf16 where the hardware has it
     samples: int = 8  # pictures of each condition in an evaluation
     noise_seed: int = 0

@@ -36,11 +36,11 @@ def build_model(preset: Preset, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         sizes: dict[str, Any] = {"image_size": preset.data.image_size, "num_steps": preset.diffusion.num_steps}
-        if preset.model.network == "modern":
-            return ModernUNet(**sizes, **dataclasses.asdict(preset.modern))
         switches = dataclasses.asdict(preset.model)
-        del switches["network"]
-        return UNet(**sizes, **switches)
+        if switches.pop("network") == "report":
+            return UNet(**sizes, **switches)
+        common = {name: switches[name] for name in ("condition_at", "embeddings")}
+        return ModernUNet(**sizes, **dataclasses.asdict(preset.modern), **common)
 
 
 def save_weights(path: Path | str, model: nn.Module, normaliser: Normaliser, preset: Preset) -> None:
@@ -102,7 +102,7 @@ class Drawer:
         seed: int = 0,
         batch_size: int = 64,
         size: int = 64,
-        clamp: str = "none",
+        clamp: str | None = None,
         callback: Callback | None = None,
         progress: bool = False,
     ) -> Tensor:
@@ -115,7 +115,7 @@ class Drawer:
         """
         plan = self.preset.sampling
         function = _known("sampler", sampler or plan.sampler, SAMPLERS)
-        _known("clamp", clamp, dict.fromkeys(CLAMPS))
+        clamp = _known("clamp", clamp or plan.clamp, {name: name for name in CLAMPS})
         if samples < 1:
             raise UserError(f"the number of samples must be at least 1, not {samples}")
         steps = min(plan.num_steps, self.schedule.num_steps) if num_steps is None else num_steps

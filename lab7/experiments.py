@@ -1,22 +1,19 @@
-"""The arms of the ablation, how a run is scored, and the results of many runs side by side."""
+"""How a run is scored: pictures of every condition, read by both judges; and pictures in a folder likewise."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
-from lab7.comparison import compare, counts_of
 from lab7.conditions import conditions_tensor, load_list
-from lab7.config import Preset, get_preset, override
+from lab7.config import Preset
 from lab7.drawing import Drawer, load_drawer
-from lab7.files import UserError, read_json, runs_dir, shipped_dir, short, write_json
+from lab7.files import UserError, read_json, short, write_json
 from lab7.frechet import against_renders
 from lab7.judge import Judge
 from lab7.metrics import exact_match, per_count, top_k, top_k_hits
@@ -28,55 +25,6 @@ from lab7.vocabulary import CLASSES
 LISTS = ("test", "new_test", "unseen")
 REPORTED_LISTS = ("test", "new_test")  # those of the course
 APART = 0.05  # a disagreement of the two judges that is flagged
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One line of the ablation: its name, its settings beside the preset's, and what the report says of it."""
-
-    name: str
-    title: str
-    settings: tuple[str, ...]
-    reported: dict[str, float]  # accuracy by list, as the report prints it
-    base: str = "small"  # the preset that it is trained with on two CPU cores
-
-
-ARMS: dict[str, Arm] = {
-    arm.name: arm
-    for arm in (
-        Arm(
-            "report_up",
-            "condition in up-sampling only",
-            ("condition_at=up",),
-            {"test": 0.6308, "new_test": 0.6777},
-        ),
-        Arm("report_up_down", "condition in up- and down-sampling", (), {"test": 0.6528, "new_test": 0.7262}),
-        Arm(
-            "laptop",
-            "our own U-Net",
-            (
-                *("network=modern", "schedule=shifted", "target=v", "draw_t=stratified"),
-                *("optimizer=muon", "weight_decay=0.01"),
-            ),
-            {},
-            base="laptop",
-        ),
-    )
-}
-
-
-def get_arm(name: str) -> Arm:
-    """The arm of that name; UserError with the known names otherwise."""
-    if name not in ARMS:
-        raise UserError(f"unknown arm '{name}'; known: {', '.join(ARMS)}")
-    return ARMS[name]
-
-
-def arm_preset(arm: Arm, preset: Preset) -> Preset:
-    """The preset that an arm is trained with: `laptop` gives each arm the one of its base, others are taken as they
-    are; the arm's settings and the preset's seed on top."""
-    base = get_preset(arm.base) if preset.name == "laptop" else preset
-    return override(base, [*arm.settings, f"train.seed={preset.train.seed}"])
 
 
 def found_objects(judge: Judge, images: Tensor, conditions: Sequence[Sequence[str]]) -> list[list[bool]]:
@@ -147,6 +95,8 @@ def score_run(
     *,
     second: Judge | None = None,
     data: Path | None = None,
+    weights: Path | None = None,
+    preset: Preset | None = None,
     lists: Sequence[str] = LISTS,
     device: str | torch.device = "cpu",
     progress: bool = False,
@@ -154,17 +104,19 @@ def score_run(
 ) -> dict[str, Any]:
     """Score a run's weights on the lists, and add what came out to its result.json under "accuracy".
 
-    How it is drawn is the preset's `sampling` where `drawing` does not say otherwise. A list without conditions is left
-    out, such as "unseen" where training shows every triple. "frechet" compares all pictures with unseen renders.
+    How it is drawn is the preset's `sampling` (by default that of the weights) where `drawing` does not say otherwise.
+    The weights may lie in another run's folder. A list without conditions is left out, such as "unseen" where training
+    shows every triple. "frechet" compares all pictures with unseen renders.
     """
-    drawer = load_drawer(folder, device)
-    plan = drawer.preset.sampling
+    drawer = load_drawer(weights or folder, device)
+    plan = (preset or drawer.preset).sampling
     choices = {
         "sampler": plan.sampler,
         "num_steps": min(plan.num_steps, drawer.schedule.num_steps),
         "spacing": plan.spacing,
         "guidance_scale": plan.guidance_scale,
         "guidance_interval": (plan.guidance_from, plan.guidance_to),
+        "clamp": plan.clamp,
         "precision": choose_precision(device, plan.precision),
         "samples": plan.samples,
         "seed": plan.noise_seed,
@@ -234,79 +186,3 @@ def plateau_scores(judge: Judge, data: Path | None = None) -> Callable[[Drawer],
         }
 
     return evaluate
-
-
-def find_run(name: str) -> Path | None:
-    """A finished run of that name: one's own in runs/, else the recorded one in data/runs/."""
-    for place in (runs_dir(), shipped_dir() / "runs"):
-        if (place / name / "result.json").exists():
-            return place / name
-    return None
-
-
-def read_arm(runs: Sequence[str]) -> list[dict[str, Any]]:
-    """The result.json of each seed of an arm, by run name or folder. UserError for a run that is not there."""
-    results = []
-    for run in runs:
-        folder = Path(run) if (Path(run) / "result.json").exists() else find_run(run)
-        if folder is None:
-            raise UserError(f"{run}: no such run in runs/ or data/runs/, and no folder with a result.json")
-        results.append(read_json(folder / "result.json", "a run's result"))
-    return results
-
-
-def compare_arms(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Two arms, each the results of its seeds, on every list that both were scored on, by both judges: a row each.
-
-    Columns: list, judge, first, second, difference, low, high, told, verdict, seeds_needed. Raises UserError where
-    the arms have no list in common or were read by other judges.
-    """
-    judges = {result["judge"]["sha256"] for result in (*first, *second)}
-    if len(judges) > 1:
-        raise UserError("the runs were scored by different judges; score them again with one")
-    rows = []
-    for name in sorted(set.intersection(*(set(result["accuracy"]) for result in (*first, *second)))):
-        for judge in ("judge", "second_judge"):
-            if judge == "second_judge" and not all("second_judge" in r["accuracy"][name] for r in (*first, *second)):
-                continue
-            one, two = counts_of(first, name, judge), counts_of(second, name, judge)
-            found = compare(one, two)
-            rows.append(
-                {
-                    "list": name,
-                    "judge": judge.replace("_", " "),
-                    "first": float(one.accuracies.mean()),
-                    "second": float(two.accuracies.mean()),
-                    "difference": found.difference,
-                    "low": found.low,
-                    "high": found.high,
-                    "told": str(found),
-                    "verdict": found.verdict,
-                    "seeds_needed": found.needed,
-                }
-            )
-    if not rows:
-        raise UserError("the runs were scored on no list in common; score them again")
-    return rows
-
-
-def read_runs(places: Sequence[Path] | None = None) -> pd.DataFrame:
-    """The scored runs in the places (runs/ and data/runs/ by default), one row a run and list.
-
-    Columns: run, list, hits, total, accuracy, low, high, exact, single_hits, single_total, samples, preset, seed,
-    images_seen, seconds, device, commit, judge, folder.
-    """
-    rows = []
-    for place in places if places is not None else (runs_dir(), shipped_dir() / "runs"):
-        for path in sorted(place.glob("*/result.json")):
-            result = read_json(path, "a run's result")
-            for name, found in result.get("accuracy", {}).items():
-                rows.append(
-                    {"run": result["name"], "list": name}
-                    | found["top_k"]
-                    | {"exact": found["exact"]["accuracy"], "samples": found["samples"]}
-                    | {f"single_{key}": found["single"][key] for key in ("hits", "total")}
-                    | {key: result[key] for key in ("preset", "seed", "images_seen", "seconds", "device", "commit")}
-                    | {"judge": result["judge"]["name"], "folder": path.parent}
-                )
-    return pd.DataFrame(rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -44,22 +45,25 @@ class Block(nn.Module):
     """A residual block: (B, C, H, W), embedding (B, E) -> (B, C, H, W).
 
     The embedding scales and shifts what the second group norm gives out (adaptive group norm, Dhariwal and Nichol
-    2021, section 3). The last convolution begins at zero, so that a fresh block changes nothing.
+    2021, section 3): (1 + c) * h + t, or with `scale_by` "product" the report's c * h + t. The last convolution
+    begins at zero, so that a fresh block changes nothing.
     """
 
-    def __init__(self, channels: int, embedding: int) -> None:
+    def __init__(self, channels: int, embedding: int, scale_by: str = "one_plus") -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(channels // GROUP, channels)
         self.conv1 = Convolution(channels, channels)
         self.norm2 = nn.GroupNorm(channels // GROUP, channels, affine=False)
         self.modulation = nn.Linear(embedding, 2 * channels)
-        nn.init.zeros_(self.modulation.weight)
+        self.least = 0 if scale_by == "product" else 1
+        if self.least:  # a product that begins at 0 would stay there
+            nn.init.zeros_(self.modulation.weight)
         self.conv2 = Convolution(channels, channels, zero=True)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
-        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        h = torch.addcmul(shift, self.norm2(h), self.least + scale)
         return x + self.conv2(F.silu(h))
 
 
@@ -84,7 +88,9 @@ class Attention(nn.Module):
         batch, channels, height, width = x.shape
         places = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H * W, C)
         query, key, value = self._split(self.places(places), 3)  # (B, heads, H * W, HEAD) each
-        if self.objects is not None and tokens is not None:
+        if self.objects is None or tokens is None:
+            hidden = None
+        else:
             more_keys, more_values = self._split(self.objects(tokens)[None], 2)  # (1, heads, K, HEAD) each
             key = torch.cat([key, more_keys.expand(batch, -1, -1, -1)], dim=2)  # (B, heads, H * W + K, HEAD)
             value = torch.cat([value, more_values.expand(batch, -1, -1, -1)], dim=2)
@@ -104,10 +110,17 @@ class Attention(nn.Module):
 class Level(nn.Module):
     """Blocks of one width and resolution, each followed by attention if `attention`."""
 
-    def __init__(self, channels: int, blocks: int, embedding: int, attention: bool, token_width: int) -> None:
+    def __init__(
+        self, channels: int, blocks: int, embedding: int, attention: bool, token_width: int, scale_by: str
+    ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(channels, embedding) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Block(channels, embedding, scale_by) for _ in range(blocks))
         self.attentions = nn.ModuleList(Attention(channels, token_width) for _ in range(blocks if attention else 0))
+
+    def share_modulation(self, other: Level) -> None:
+        """Let another level of this width and as many blocks tell this one's blocks what it tells its own."""
+        for mine, its in zip(self.blocks, other.blocks, strict=True):
+            mine.modulation = its.modulation
 
     def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor | None, hidden: Tensor | None) -> Tensor:
         for place, block in enumerate(self.blocks):
@@ -120,8 +133,10 @@ class Level(nn.Module):
 class ModernUNet(nn.Module):
     """Answers about x_t: (x_t (B, 3, S, S), t (B,) in 1..T, condition (B, 24)) -> (B, 3, S, S).
 
-    A condition of zeros means none. Raises UserError for a size that the patches and levels do not divide, for
-    widths that do not divide by 32, and where widths and blocks are not of the same number.
+    A condition of zeros means none. The time enters every block; the label those on the way "down" or "up", both, only
+    the lowest level ("hidden") or "none", as `condition_at` says. Blocks of one level share what modulates them on both
+    ways with `embeddings` "shared". Raises UserError for a size that the patches and levels do not divide, for widths
+    that do not divide by 32, and where widths and blocks are not of the same number.
     """
 
     def __init__(
@@ -133,46 +148,59 @@ class ModernUNet(nn.Module):
         blocks: Sequence[int] = (2, 2),
         embedding: int = 192,
         tokens: str = "yes",
+        scale_by: str = "one_plus",
+        condition_at: str = "up_down",
+        embeddings: str = "separate",
         num_classes: int = 24,
     ) -> None:
         super().__init__()
         _check(image_size, patch, widths, blocks)
-        self.num_steps, self.patch = num_steps, patch
+        self.num_steps, self.patch, self.condition_at, self.last = num_steps, patch, condition_at, len(widths) - 1
         self.time = nn.Sequential(nn.Linear(128, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        self.label = nn.Linear(num_classes, embedding, bias=False)
+        self.label = nn.Linear(num_classes, embedding, bias=False) if condition_at != "none" else None
+        tokens = tokens if condition_at != "none" else "no"
         # One token a class, and one more that is always there, so that an empty condition has something to look at.
         self.tokens = nn.Parameter(torch.randn(num_classes + 1, embedding)) if tokens == "yes" else None
-        token_width = embedding if tokens == "yes" else 0
-        last = len(widths) - 1
 
-        def level(place: int) -> Level:
-            return Level(widths[place], blocks[place], embedding, place == last, token_width)
+        def level(way: str, place: int) -> Level:
+            token_width = embedding if tokens == "yes" and self.hears(way, place) else 0
+            return Level(widths[place], blocks[place], embedding, place == self.last, token_width, scale_by)
 
         self.stem = Convolution(3 * patch**2, widths[0])
-        self.down = nn.ModuleList(level(place) for place in range(len(widths)))
+        self.down = nn.ModuleList(level("down", place) for place in range(len(widths)))
         self.shrink = nn.ModuleList(Convolution(a, b, 2, 2) for a, b in zip(widths, widths[1:], strict=False))
-        self.up = nn.ModuleList(level(place) for place in range(len(widths)))
+        self.up = nn.ModuleList(level("up", place) for place in range(len(widths)))
         self.grow = nn.ModuleList(Convolution(b, 4 * a, 1) for a, b in zip(widths, widths[1:], strict=False))
         self.merge = nn.ModuleList(Convolution(2 * a, a, 1) for a in widths[:-1])
+        if embeddings == "shared":
+            for place in range(len(widths)):
+                cast(Level, self.up[place]).share_modulation(cast(Level, self.down[place]))
         self.norm = nn.GroupNorm(widths[0] // GROUP, widths[0])
         self.head = Convolution(widths[0], 3 * patch**2, zero=True)
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        embedding = F.silu(self.time(sinusoids(t / self.num_steps)) + self.label(condition))  # (B, E)
+        time = self.time(sinusoids(t / self.num_steps))  # (B, E)
+        asked = F.silu(time if self.label is None else time + self.label(condition))  # (B, E)
+        unasked = asked if self.condition_at == "up_down" else F.silu(time)  # (B, E)
         x = self.stem(F.pixel_unshuffle(x_t, self.patch))  # (B, W, 16, 16)
         hidden = self._hidden(x, condition)
         skips = []
         for place, level in enumerate(self.down):
-            x = level(x, embedding, self.tokens, hidden)
+            x = level(x, asked if self.hears("down", place) else unasked, self.tokens, hidden)
             if place < len(self.shrink):
                 skips.append(x)
                 x = self.shrink[place](x)  # (B, D, 8, 8)
         for place in reversed(range(len(self.up))):
-            x = self.up[place](x, embedding, self.tokens, hidden)
+            x = self.up[place](x, asked if self.hears("up", place) else unasked, self.tokens, hidden)
             if place:
                 x = F.pixel_shuffle(self.grow[place - 1](x), 2)  # (B, W, 16, 16)
                 x = self.merge[place - 1](torch.cat([x, skips.pop()], dim=1))
         return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.patch)  # (B, 3, 64, 64)
+
+    def hears(self, way: str, place: int) -> bool:
+        """Whether the level at that place on the way "down" or "up" is told the label."""
+        lowest = self.condition_at == "hidden" and place == self.last
+        return lowest or self.condition_at in ("up_down", way)
 
     def matrices(self) -> list[nn.Parameter]:
         """The inner weights, those that Muon is made for: convolutions and attention between the stem and the head."""

@@ -43,7 +43,8 @@ def rate_factor(plan: TrainConfig, step: int, length: Length) -> float:
     """The learning rate of a step as a fraction of the highest.
 
     "linear" and "cosine" fall to 0 over the run step by step; "report" falls linearly by epoch, as the report
-    does, and is multiplied by the plateau's factor in the loop; "constant" stays. A linear warm-up precedes all.
+    does; "constant" stays. In the loop "report" is multiplied by the plateau's factor, and "plateau" is that factor
+    alone. A linear warm-up precedes all.
     """
     if step < plan.warmup_steps:
         return (step + 1) / (plan.warmup_steps + 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab7.files import UserError
@@ -23,22 +24,24 @@ PLACES = {
 """Where x' = c * x + t is applied. "hidden" concatenates c and t to the hidden layer instead, and enters nowhere
 else; "none" keeps the time (t alone is added) and leaves the label out."""
 EMBEDDINGS = ("separate", "shared")
+MODULATIONS = ("product", "one_plus", "adaptive")
+NORMS = ("batch", "group")
 INITS = ("report", "default")
 
 
 class ResidualConvBlock(nn.Sequential):
-    """Two times Conv 3x3, BatchNorm, GELU (Fig. 3); despite the report's name nothing is added back.
+    """Two times Conv 3x3, BatchNorm (or GroupNorm), GELU (Fig. 3); despite the report's name nothing is added back.
 
     (B, in, S, S) -> (B, out, S, S)
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: str = "batch") -> None:
         super().__init__(
             nn.Conv2d(in_channels, out_channels, 3, padding=1),
-            nn.BatchNorm2d(out_channels),
+            _norm(norm, out_channels),
             nn.GELU(),
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
-            nn.BatchNorm2d(out_channels),
+            _norm(norm, out_channels),
             nn.GELU(),
         )
 
@@ -46,8 +49,8 @@ class ResidualConvBlock(nn.Sequential):
 class DownSample(nn.Sequential):
     """ResidualConvBlock, then MaxPool 2 (Fig. 3): (B, in, S, S) -> (B, out, S/2, S/2)."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(ResidualConvBlock(in_channels, out_channels), nn.MaxPool2d(2))
+    def __init__(self, in_channels: int, out_channels: int, norm: str = "batch") -> None:
+        super().__init__(ResidualConvBlock(in_channels, out_channels, norm), nn.MaxPool2d(2))
 
 
 class UpSample(nn.Module):
@@ -56,12 +59,12 @@ class UpSample(nn.Module):
     x (B, in - skip channels, S, S), skip (B, skip channels, S, S) -> (B, out, 2S, 2S)
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: str = "batch") -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2),
-            ResidualConvBlock(out_channels, out_channels),
-            ResidualConvBlock(out_channels, out_channels),
+            ResidualConvBlock(out_channels, out_channels, norm),
+            ResidualConvBlock(out_channels, out_channels, norm),
         )
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -90,6 +93,8 @@ class UNet(nn.Module):
         condition_at: str = "up_down",
         embeddings: str = "separate",
         init: str = "report",
+        modulation: str = "product",
+        norm: str = "batch",
         n_classes: int = 24,
     ) -> None:
         super().__init__()
@@ -100,17 +105,19 @@ class UNet(nn.Module):
         _check_option("condition_at", condition_at, tuple(PLACES))
         _check_option("embeddings", embeddings, EMBEDDINGS)
         _check_option("init", init, INITS)
+        _check_option("modulation", modulation, MODULATIONS)
+        _check_option("norm", norm, NORMS)
         f = n_feature
         self.n_feature, self.image_size, self.num_steps = n_feature, image_size, num_steps
-        self.condition_at = condition_at
+        self.condition_at, self.modulation = condition_at, modulation
 
-        self.init_conv = ResidualConvBlock(3, f)
-        self.down1 = DownSample(f, f)
-        self.down2 = DownSample(f, 2 * f)
+        self.init_conv = ResidualConvBlock(3, f, norm)
+        self.down1 = DownSample(f, f, norm)
+        self.down2 = DownSample(f, 2 * f, norm)
         self.hidden = nn.Sequential(nn.AvgPool2d(8), nn.GELU())
         self.up0 = nn.ConvTranspose2d((6 if condition_at == "hidden" else 2) * f, 2 * f, 8, stride=8)
-        self.up1 = UpSample(4 * f, f)
-        self.up2 = UpSample(2 * f, f)
+        self.up1 = UpSample(4 * f, f, norm)
+        self.up2 = UpSample(2 * f, f, norm)
         self.out = nn.Sequential(
             nn.Conv2d(2 * f, f, 3, padding=1), nn.GroupNorm(8, f), nn.ReLU(), nn.Conv2d(f, 3, 3, padding=1)
         )
@@ -142,11 +149,19 @@ class UNet(nn.Module):
         return self.out(torch.cat([up2, start], dim=1))  # (B, 3, 64, 64)
 
     def inject(self, place: str, x: Tensor, condition: Tensor, time: Tensor) -> Tensor:
-        """x' = c * x + t (eq. 1) where the condition enters at this place, x itself elsewhere."""
+        """x' = c * x + t (eq. 1) where the condition enters at this place, x itself elsewhere.
+
+        "one_plus" is (1 + c) * x + t, which begins near x whatever c is; "adaptive" normalises x in 8 groups first
+        (adaptive group norm, Dhariwal and Nichol 2021, section 3).
+        """
         if place not in self.embedding_of:
             return x
         c, e = self.embed(place, condition, time)
-        return x + e if c is None else c * x + e
+        if self.modulation == "adaptive":
+            x = F.group_norm(x, 8)
+        if c is None:
+            return x + e
+        return c * x + e if self.modulation == "product" else (1 + c) * x + e
 
     def embed(self, place: str, condition: Tensor, time: Tensor) -> tuple[Tensor | None, Tensor]:
         """The label's and the time's embedding at a place, (B, width, 1, 1) each; no label with "none"."""
@@ -202,6 +217,10 @@ def stage_shapes(model: UNet, batch_size: int = 1) -> dict[str, tuple[int, ...]]
 def _widths(f: int, places: tuple[str, ...]) -> dict[str, int]:
     """The channels that enter each block, which its embeddings must have: F, F (down), 2F, F (up)."""
     return {place: {"down1": f, "down2": f, "up1": 2 * f, "up2": f}[place] for place in places}
+
+
+def _norm(name: str, channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels) if name == "batch" else nn.GroupNorm(8, channels)
 
 
 def _check_option(name: str, value: str, known: tuple[str, ...]) -> None:

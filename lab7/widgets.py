@@ -44,7 +44,7 @@ def show_source(*objects: Any) -> Code:
 def show(figure: Figure) -> None:
     """Display a figure, whether or not pyplot is in use: lines as PNG, pictures as JPEG, a quarter of PNG's bytes."""
     kind = "jpeg" if any(axis.images for axis in figure.axes) else "png"
-    finest = {"pil_kwargs": {"quality": 90, "subsampling": 0}} if kind == "jpeg" else {}
+    finest: dict[str, Any] = {"pil_kwargs": {"quality": 90, "subsampling": 0}} if kind == "jpeg" else {}
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=STYLE["figure.dpi"], bbox_inches="tight", **finest)
     display(DisplayedImage(data=buffer.getvalue(), format=kind))

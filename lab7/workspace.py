@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lab7 import experiments
-from lab7.config import Preset, get_preset, override
+from lab7.arms import arm_preset, get_arm, run_name
+from lab7.config import Preset, get_preset, override, to_dict
 from lab7.files import (
     UserError,
     atomic_path,
@@ -24,6 +25,7 @@ from lab7.files import (
     read_json,
     runs_dir,
     shipped_dir,
+    write_json,
     write_text,
 )
 from lab7.judge import Judge, default_judge, load_judge, second_judge
@@ -41,6 +43,7 @@ class Workspace:
     data: Path
     runs: Path
     figures: Path
+    settings: tuple[str, ...] = ()  # changed beside the preset's
 
     def make_pictures(self, progress: bool = False) -> Path:
         """The folder of pictures in the course's layout, rendered first where there is none."""
@@ -106,9 +109,10 @@ class Workspace:
     def run(self, name: str, progress: bool = False) -> Path:
         """The folder of an arm's finished, scored run: recorded (`quick`), found, or trained and scored now.
 
-        Raises UserError for an unknown arm, and in `quick` for one that is not recorded.
+        Its seed is the preset's, but 0 in `quick`. Raises UserError for an unknown arm, and in `quick` for one that is
+        not recorded.
         """
-        arm = experiments.get_arm(name)
+        arm = get_arm(name)
         if self.preset.name == "quick":
             recorded = shipped_dir() / "runs" / name
             if not (recorded / "result.json").exists():
@@ -119,22 +123,37 @@ class Workspace:
         from lab7.training import train
 
         self.make_pictures(progress)
-        folder = self.runs / name
+        seed = self.preset.train.seed
+        folder, preset = self.runs / run_name(name, seed), arm_preset(arm, self.preset, self.settings)
         judge = self.judge(progress)
-        evaluate = experiments.plateau_scores(judge, self.data)
-        train(
-            experiments.arm_preset(arm, self.preset),
-            name,
-            resume=folder.exists(),
-            evaluate=evaluate,
-            progress=progress,
-            data=self.data,
-            runs=self.runs,
-        )
-        result = folder / "result.json"
-        if '"accuracy"' not in result.read_text(encoding="utf-8"):
-            second = self.second_judge()
-            experiments.score_run(folder, judge, second=second, data=self.data, device=best_device(), progress=progress)
+        if arm.drawn_by:
+            trained = self.run(arm.drawn_by, progress)
+            if not (folder / "result.json").exists():
+                told = read_json(trained / "result.json", "a run's result")
+                told |= {"name": folder.name, "settings": to_dict(preset), "drawn_by": trained.name}
+                write_json(folder / "result.json", {key: told[key] for key in told if key != "accuracy"})
+        else:
+            trained = folder
+            train(
+                preset,
+                folder.name,
+                resume=folder.exists(),
+                evaluate=experiments.plateau_scores(judge, self.data),
+                progress=progress,
+                data=self.data,
+                runs=self.runs,
+            )
+        if "accuracy" not in read_json(folder / "result.json", "a run's result"):
+            experiments.score_run(
+                folder,
+                judge,
+                second=self.second_judge(),
+                data=self.data,
+                weights=trained,
+                preset=preset,
+                device=best_device(),
+                progress=progress,
+            )
         return folder
 
     def save_figure(self, figure: Figure, name: str) -> None:
@@ -157,13 +176,14 @@ class Workspace:
 
 def open_workspace(preset: str = "quick", settings: Iterable[str] = (), seed: int = 0) -> Workspace:
     """The workspace of a preset; `seed` is the training's. Raises UserError for an unknown preset or setting."""
+    settings = tuple(settings)
     chosen = override(get_preset(preset), [f"train.seed={seed}", *settings])
     if preset == "quick":
-        return Workspace(chosen, data_dir(), shipped_dir() / "runs", figures_dir())
+        return Workspace(chosen, data_dir(), shipped_dir() / "runs", figures_dir(), settings)
     base = build_dir() / preset
     if preset == "smoke":
-        return Workspace(chosen, base / "data", base / "runs", base / "figures")
-    return Workspace(chosen, data_dir(), runs_dir() / preset, base / "figures")
+        return Workspace(chosen, base / "data", base / "runs", base / "figures", settings)
+    return Workspace(chosen, data_dir(), runs_dir() / preset, base / "figures", settings)
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lab7.arms import ARMS
 from lab7.cli import COMMANDS, main
 from lab7.files import shipped_dir, write_json
 from lab7.judge import build_classifier
@@ -254,6 +255,31 @@ def test_a_judge_is_examined_by_command(capsys, place):
     code, out, _ = call(capsys, "judge", "--examine", "--set", "exam_scenes=2", "--out", "exam.json")
     assert code == 0 and "shifted top_k" in out
     assert json.loads((place / "exam.json").read_text())["examination"]["pictures"] == 6
+
+
+def test_arms_are_listed_and_a_sweep_is_made(capsys, place):
+    code, out, _ = call(capsys, "ablate", "--preset", "smoke", "--list")
+    assert code == 0 and all(name in out for name in ARMS) and "seeds none" in out
+    tiny = ["scenes=4", "judge_scenes=4", "passes=1", "exam_scenes=2", "max_steps=2", "sampling.num_steps=2"]
+    sweep = ["ablate", "--preset", "smoke", "--arms", "report_up", "--seeds", "1", "--jobs", "1", "--set", *tiny]
+    code, out, _ = call(capsys, *sweep, "--json")
+    assert code == 0 and [row["arm"] for row in json.loads(out)] == ["report_up"] * 3
+    code, out, err = call(capsys, *sweep)
+    assert code == 0 and "no baseline of the same seed (1 seeds)" in out and err == ""
+    assert json.loads(call(capsys, "ablate", "--preset", "smoke", "--list", "--json")[1])["report_up"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--arms", "up"], "unknown arm 'up'"),
+        (["--preset", "quick"], "only reads recorded runs"),
+        (["--seeds", "many"], "--seeds must be whole numbers such as 0-4 or 0,2,7, not 'many'"),
+        (["--submit", "local", "--cluster", "gpus"], "--cluster must be option=value"),
+    ],
+)
+def test_ablate_refuses(capsys, place, arguments, told):
+    assert told in refused(capsys, "ablate", *arguments)
 
 
 def test_a_disk_that_cannot_be_written(capsys, place, weights):

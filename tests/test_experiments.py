@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from lab7 import experiments
+from lab7 import experiments, results
 from lab7.conditions import conditions_tensor
 from lab7.config import get_preset, override
 from lab7.drawing import build_model, save_weights
@@ -88,7 +88,7 @@ def test_a_run_is_scored_by_its_own_settings_and_others_are_written_down(judge, 
     assert result["accuracy"]["test"]["top_k"]["total"] == 2 * 72
     assert result["accuracy"]["new_test"]["single"]["total"] == 84
 
-    table = experiments.read_runs([tmp_path / "runs", tmp_path / "none"])
+    table = results.read_runs([tmp_path / "runs", tmp_path / "none"])
     assert table.run.tolist() == ["mine"] * 3 and table.list.tolist() == list(experiments.LISTS)
     assert table.hits[0] == result["accuracy"]["test"]["top_k"]["hits"] and table.judge[0] == judge.name
 
@@ -108,24 +108,3 @@ def test_pictures_in_a_folder_are_counted(judge, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no pictures named"):
         experiments.count_pictures(judge, tmp_path / "empty", CONDITIONS)
-
-
-def test_one_s_own_run_comes_before_the_recorded_one(tmp_path, monkeypatch):
-    monkeypatch.setenv("LAB7_RUNS", str(tmp_path))
-    assert experiments.find_run("nowhere") is None
-    write_json(tmp_path / "report_up" / "result.json", {})
-    assert experiments.find_run("report_up") == tmp_path / "report_up"
-
-
-def test_arms_differ_from_the_preset_by_their_settings_alone():
-    for name, arm in experiments.ARMS.items():
-        assert arm.name == name
-        assert set(arm.reported) == (set() if name == "laptop" else set(experiments.REPORTED_LISTS))
-        preset = experiments.arm_preset(arm, override(get_preset("laptop"), ["train.seed=3"]))
-        assert preset.name == arm.base and preset.train.seed == 3
-        assert preset.model.network == ("modern" if name == "laptop" else "report")
-        assert experiments.arm_preset(arm, get_preset("smoke")).data.scenes == 60
-    assert experiments.arm_preset(experiments.get_arm("laptop"), get_preset("laptop")) == get_preset("laptop")
-    assert experiments.arm_preset(experiments.get_arm("report_up"), get_preset("small")).model.condition_at == "up"
-    with pytest.raises(UserError, match="unknown arm 'up'; known: report_up, report_up_down, laptop"):
-        experiments.get_arm("up")

@@ -54,6 +54,55 @@ def test_a_fresh_network_answers_zero():
 
 
 @pytest.mark.parametrize("tokens", ["yes", "no"])
+@pytest.mark.parametrize(
+    ("place", "heard"),
+    [
+        ("up_down", {"down0", "down1", "up0", "up1"}),
+        ("up", {"up0", "up1"}),
+        ("down", {"down0", "down1"}),
+        ("hidden", {"down1", "up1"}),
+        ("none", set()),
+    ],
+)
+def test_the_label_is_told_to_the_named_levels_only(place, heard, tokens):
+    model = woken(small(condition_at=place, tokens=tokens)).eval()
+    x_t, t, condition = inputs()
+    told = {}
+
+    def record(name):
+        return lambda _module, given, _out: told.setdefault(name, []).append(given[1].detach())
+
+    for way in ("down", "up"):
+        for place_, level in enumerate(getattr(model, way)):
+            level.register_forward_hook(record(f"{way}{place_}"))
+            assert (level.attentions[0].objects is not None if len(level.attentions) else False) == (
+                tokens == "yes" and place_ == 1 and f"{way}1" in heard
+            )
+    first, other = (model(x_t, t, labels) for labels in (condition, condition.roll(1, 0)))
+    assert {name for name, (a, b) in told.items() if not torch.equal(a, b)} == heard
+    assert torch.equal(first, other) == (place == "none")
+    model.train()(x_t, t, condition).square().mean().backward()
+    assert not [name for name, p in model.named_parameters() if p.grad is None]
+
+
+def test_shared_modulation_is_one_and_learns():
+    model = woken(small(embeddings="shared"))
+    assert model.up[0].blocks[0].modulation is model.down[0].blocks[0].modulation
+    assert len(list(model.parameters())) < len(list(small().parameters()))
+
+
+def test_a_product_begins_away_from_zero():
+    """With c = 0 and no 1 a block would give nothing back, and nothing would pull c away from 0."""
+    model = small(scale_by="product")
+    assert all(level.blocks[0].modulation.weight.any() for level in (*model.down, *model.up))
+    block = model.down[0].blocks[0]
+    with torch.no_grad():
+        block.modulation.weight.zero_(), block.modulation.bias.zero_(), block.conv2.weight.normal_()
+    x = torch.randn(2, 32, 8, 8)
+    torch.testing.assert_close(block(x, torch.randn(2, 32)), x)
+
+
+@pytest.mark.parametrize("tokens", ["yes", "no"])
 def test_each_picture_depends_on_its_own_inputs_alone(tokens):
     model = woken(small(tokens=tokens)).eval()
     x_t, t, condition = inputs()

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lab7.files import UserError
-from lab7.unet import EMBEDDINGS, INITS, PLACES, UNet, stage_shapes
+from lab7.unet import EMBEDDINGS, INITS, MODULATIONS, NORMS, PLACES, UNet, stage_shapes
 
 
 def inputs(size=32, count=2):
@@ -39,6 +39,37 @@ def test_every_option_runs_and_learns_in_every_parameter(place, embeddings, init
     out.square().mean().backward()
     silent = [name for name, p in model.named_parameters() if p.grad is None]
     assert silent == []
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("modulation", MODULATIONS)
+@pytest.mark.parametrize("place", ["up_down", "none"])
+def test_every_modulation_and_norm_runs_and_learns(place, modulation, norm):
+    model = UNet(8, 32, condition_at=place, modulation=modulation, norm=norm)
+    x_t, t, condition = inputs()
+    model(x_t, t, condition).square().mean().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    kinds = {type(layer).__name__ for layer in model.init_conv}
+    assert ("GroupNorm" in kinds) == (norm == "group") and ("BatchNorm2d" in kinds) == (norm == "batch")
+
+
+def test_modulations_are_what_they_say():
+    x_t, t, condition = inputs(8)
+    x = x_t.repeat(1, 3, 1, 1)[:, :8]
+    time = t[:, None] / 1000
+    told = {}
+    for modulation in MODULATIONS:
+        torch.manual_seed(0)
+        model = UNet(8, 32, modulation=modulation)
+        told[modulation] = model.inject("down1", x, condition, time)
+        c, e = model.embed("down1", condition, time)
+    torch.testing.assert_close(told["product"], c * x + e)
+    torch.testing.assert_close(told["one_plus"], (1 + c) * x + e)
+    parts = x.view(2, 8, 1, -1)
+    normed = (
+        (parts - parts.mean(-1, keepdim=True)) / (parts.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+    ).view_as(x)
+    torch.testing.assert_close(told["adaptive"], (1 + c) * normed + e)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from lab7 import experiments
+from lab7.arms import ARMS, Arm
 from lab7.files import UserError, shipped_dir
 from lab7.plots import new_figure
 from lab7.workspace import open_workspace
@@ -33,7 +33,7 @@ def test_presets_keep_to_their_own_folders(tmp_path, monkeypatch):
 def test_what_smoke_needs_is_made_once_and_found_again(smoke, tmp_path, monkeypatch):
     run = smoke.run("report_up")
     result = json.loads((run / "result.json").read_text())
-    assert run == tmp_path / "smoke" / "runs" / "report_up"
+    assert run == tmp_path / "smoke" / "runs" / "report_up_seed7"
     assert result["seed"] == 7 and result["settings"]["model"]["condition_at"] == "up"
     assert set(result["accuracy"]) == {"test", "new_test", "unseen"} and "second_judge" in result
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "smoke").rglob("*") if path.is_file()}
@@ -46,7 +46,7 @@ def test_quick_reads_what_is_recorded_and_says_what_is_missing(monkeypatch):
     assert quick.run("report_up_down") == shipped_dir() / "runs" / "report_up_down"
     with pytest.raises(UserError, match="unknown arm 'nobody'"):
         quick.run("nobody")
-    monkeypatch.setitem(experiments.ARMS, "mine", experiments.Arm("mine", "my own", (), {}))
+    monkeypatch.setitem(ARMS, "mine", Arm("mine", "my own"))
     with pytest.raises(UserError, match="no recorded run; train one with 'lab7 train --preset small --name mine'"):
         quick.run("mine")
     with pytest.raises(UserError, match="unknown preset 'quik'"):

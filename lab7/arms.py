@@ -1,0 +1,114 @@
+"""The arms of the ablation: one named configuration each, what the report claims of it, and where its runs lie."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab7.config import Preset, get_preset, override
+from lab7.files import UserError
+
+BASELINE = "report_up_down"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of the ablation: its settings beside the preset's, and what the report says of it."""
+
+    name: str
+    title: str
+    settings: tuple[str, ...] = ()
+    claim: str = ""  # the report's, in a few words
+    reported: dict[str, float] = field(default_factory=dict)  # accuracy by list, as the report prints it
+    base: str = "small"  # the preset that it is trained with on two CPU cores
+    brief: tuple[str, ...] = ()  # settings for two CPU cores alone
+    drawn_by: str = ""  # the arm whose trained network it draws with; "": it is trained
+
+
+_UP_DOWN = {"test": 0.6528, "new_test": 0.7262}
+_OURS = (
+    *("network=modern", "schedule=shifted", "target=v", "draw_t=stratified"),
+    *("optimizer=muon", "weight_decay=0.01"),
+)
+_PLACED = (*_OURS, "tokens=no")  # for tokens would tell the lowest level, wherever else the label enters
+_BRIEF = ("epochs=9",)  # 20 minutes on two cores
+
+ARMS: dict[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        Arm(BASELINE, "condition in up- and down-sampling", (), "the best", _UP_DOWN),
+        Arm(
+            "report_up",
+            "condition in up-sampling only",
+            ("condition_at=up",),
+            "shapes appear earlier, a little worse",
+            {"test": 0.6308, "new_test": 0.6777},
+        ),
+        Arm("report_hidden", "condition at the hidden layer only", ("condition_at=hidden",), "should be worse"),
+        Arm("report_down", "condition in down-sampling only", ("condition_at=down",)),
+        Arm("report_none", "no condition", ("condition_at=none",)),
+        Arm("report_shared", "embeddings shared by equal widths", ("embeddings=shared",), "only noise"),
+        Arm("report_cosine", "cosine schedule", ("schedule=cosine",), "loses information more slowly"),
+        Arm("report_eq3", "linear schedule of eq. (3)", ("schedule=linear_eq3",)),
+        Arm("report_listing", "linear schedule of the listing", ("schedule=linear_listing",)),
+        Arm("report_default_init", "PyTorch's initialisation", ("init=default",), "by hand helps"),
+        Arm("report_constant", "constant learning rate", ("plan=constant",)),
+        Arm("report_plateau", "learning rate by plateau", ("plan=plateau", "evaluate_every=1")),
+        Arm("report_both_plans", "linear decay and plateau", ("plan=report", "evaluate_every=1"), "its own"),
+        Arm("report_one_plus", "(1 + c) * x + t", ("modulation=one_plus",)),
+        Arm("report_adaptive", "adaptive group norm", ("modulation=adaptive",)),
+        Arm("report_group_norm", "group norm instead of batch norm", ("norm=group",)),
+        Arm("report_no_average", "last weights, not their average", ("ema_decay=0",)),
+        Arm("report_plain", "pictures in [-1, 1], mean not subtracted", ("normalise=plain",)),
+        Arm("report_guidance_1", "no guidance", ("guidance_scale=1",), drawn_by=BASELINE),
+        Arm("report_guidance_4", "guidance 4", ("guidance_scale=4",), drawn_by=BASELINE),
+        Arm("report_clamp_output", "output clamped once", ("clamp=output",), "turns white", drawn_by=BASELINE),
+        Arm("report_clamp_x_0", "x_0 clamped at every step", ("clamp=x_0",), "turns white", drawn_by=BASELINE),
+        Arm("laptop", "our own U-Net", _OURS, base="laptop"),
+        *(
+            Arm(f"ours_{name}", f"our U-Net, {title}", (*_PLACED, setting), base="laptop", brief=_BRIEF)
+            for name, title, setting in (
+                ("up_down", "condition both ways", "condition_at=up_down"),
+                ("up", "condition in up-sampling only", "condition_at=up"),
+                ("down", "condition in down-sampling only", "condition_at=down"),
+                ("hidden", "condition at the lowest level only", "condition_at=hidden"),
+                ("none", "no condition", "condition_at=none"),
+                ("shared", "shared modulation", "embeddings=shared"),
+                ("product", "c * h + t", "scale_by=product"),
+            )
+        ),
+    )
+}
+
+
+def get_arm(name: str) -> Arm:
+    """The arm of that name; UserError with the nearest and all known names otherwise."""
+    if name not in ARMS:
+        near = difflib.get_close_matches(name, list(ARMS), n=1)
+        guess = f"; did you mean '{near[0]}'?" if near else ""
+        raise UserError(f"unknown arm '{name}'{guess}; known: {', '.join(ARMS)}")
+    return ARMS[name]
+
+
+def arm_preset(arm: Arm, preset: Preset, settings: Iterable[str] = ()) -> Preset:
+    """The preset that an arm is trained with: `laptop` gives each arm the one of its base, at the arm's brief scale;
+    others are taken as they are. The arm's settings, the preset's seed and `settings` come on top."""
+    base = override(get_preset(arm.base), arm.brief) if preset.name == "laptop" else preset
+    return override(base, [*arm.settings, f"train.seed={preset.train.seed}", *settings])
+
+
+def run_name(arm: str, seed: int) -> str:
+    """The folder of an arm's run: the arm's own name for seed 0, with the seed behind it for others."""
+    return arm if seed == 0 else f"{arm}_seed{seed}"
+
+
+def seeds_of(arm: str, runs: Path) -> dict[int, Path]:
+    """The finished runs of an arm in a folder of runs, by seed."""
+    found = {}
+    for path in (runs / arm, *runs.glob(f"{arm}_seed*")):
+        tail = path.name.removeprefix(arm).removeprefix("_seed")
+        if (path / "result.json").exists() and (tail.isdecimal() or not tail):
+            found[int(tail or 0)] = path
+    return dict(sorted(found.items()))

@@ -1,0 +1,96 @@
+"""A sweep over arms and seeds: planned, made several at a time, stopped and gone on with, handed to a cluster."""
+
+import json
+import os
+
+import pytest
+
+from lab7 import ablation
+from lab7.arms import ARMS
+from lab7.files import UserError
+
+TINY = ("scenes=4", "judge_scenes=4", "passes=1", "exam_scenes=2", "max_steps=4", "save_every=2")
+FAST = (*TINY, "sampling.num_steps=2", "samples=1", "batch_size=4", "snapshots=1")
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB7_BUILD", str(tmp_path))
+    return tmp_path
+
+
+def test_jobs_are_planned_seed_by_seed_and_what_draws_comes_after_what_trains(build):
+    jobs = ablation.plan_jobs(["report_guidance_4", "report_up", "report_up"], [0, 2], "smoke")
+    assert [job.name for job in jobs] == [
+        *("report_up_down", "report_up", "report_guidance_4"),
+        *("report_up_down_seed2", "report_up_seed2", "report_guidance_4_seed2"),
+    ]
+    assert jobs[0].folder == build / "smoke" / "runs" / "report_up_down" and not jobs[0].done()
+    for wrong, told in (
+        ({"arms": ["up"]}, "unknown arm 'up'"),
+        ({"preset": "quick"}, "only reads recorded runs"),
+        ({"settings": ["epoch=3"]}, "unknown setting 'epoch'"),
+    ):
+        with pytest.raises(UserError, match=told):
+            ablation.plan_jobs(**{"arms": ["report_up"], "seeds": [0], "preset": "smoke"} | wrong)
+
+
+def test_seeds_are_read_as_ranges_and_lists():
+    assert ablation.parse_seeds("0-3") == [0, 1, 2, 3] and ablation.parse_seeds("0, 2,5-6") == [0, 2, 5, 6]
+    for text in ("", "a", "3-1", "1.5", "-1"):
+        with pytest.raises(UserError, match="--seeds must be whole numbers"):
+            ablation.parse_seeds(text)
+
+
+def test_as_many_at_once_as_the_machine_bears(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(ablation, "_memory_gb", lambda: 64.0)
+    assert [ablation.at_once(0, 30), ablation.at_once(0, 3), ablation.at_once(6, 30), ablation.at_once(6, 2)] == [
+        4,
+        3,
+        6,
+        2,
+    ]
+    monkeypatch.setattr(ablation, "_memory_gb", lambda: 5.0)
+    assert ablation.at_once(0, 30) == 2
+    monkeypatch.setattr(ablation, "_memory_gb", lambda: 0.5)
+    assert ablation.at_once(0, 30) == 1
+
+
+def test_a_sweep_is_made_in_processes_goes_on_and_is_never_run_twice(build):
+    jobs = ablation.plan_jobs(["report_up_down", "report_none", "report_clamp_x_0"], [0, 1], "smoke", FAST)
+    assert ablation.run_jobs(jobs[:1], 1, progress=False) == [] and jobs[0].done()
+    before = (jobs[0].folder / "result.json").stat().st_mtime_ns
+    assert ablation.run_jobs(jobs, 2, progress=False) == []
+    assert all(job.done() for job in jobs)
+    assert (jobs[0].folder / "result.json").stat().st_mtime_ns == before
+    drawn = json.loads((jobs[2].folder / "result.json").read_text())
+    assert drawn["drawn_by"] == "report_up_down" and drawn["sampling"]["clamp"] == "x_0"
+    assert not (jobs[2].folder / "weights.safetensors").exists()
+    assert ablation.run_jobs(jobs, 2, progress=False) == []
+    rows = ablation.table(jobs)
+    assert {row["arm"] for row in rows} == {"report_up_down", "report_none", "report_clamp_x_0"}
+    assert all(row["seeds"] == 2 for row in rows)
+
+
+def test_a_run_that_fails_is_told_and_stops_no_other(build, monkeypatch):
+    jobs = ablation.plan_jobs(["report_up_down", "report_up"], [0], "smoke", FAST)
+    jobs[0].workspace.make_pictures()
+    jobs[1].folder.mkdir(parents=True)
+    (jobs[1].folder / "config.json").write_text("{")
+    wrong = ablation.run_jobs(jobs, 1, progress=False)
+    assert len(wrong) == 1 and wrong[0].startswith("report_up: ") and jobs[0].done()
+
+
+def test_submitit_makes_the_same_runs(build):
+    jobs = ablation.plan_jobs(["report_up"], [0], "smoke", FAST)
+    (task,) = ablation.submit(jobs, "local", build / "submitit", {"timeout_min": 10})
+    assert task.result() == "" and jobs[0].done()
+    assert ablation.submit(jobs, "local", build / "submitit", {}) == []
+    with pytest.raises(UserError, match="--submit slurm: "):
+        ablation.submit(ablation.plan_jobs(["report_up"], [1], "smoke", FAST), "slurm", build / "submitit", {})
+
+
+def test_every_arm_can_be_planned_in_every_preset(build):
+    for preset in ("smoke", "small", "laptop", "course", "best"):
+        assert len(ablation.plan_jobs(list(ARMS), [0], preset)) == len(ARMS)

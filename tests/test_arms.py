@@ -1,0 +1,51 @@
+"""The arms: what each changes, and where the runs of its seeds lie."""
+
+import pytest
+
+from lab7.arms import ARMS, BASELINE, arm_preset, get_arm, run_name, seeds_of
+from lab7.config import field_names, get_preset, override, to_dict
+from lab7.experiments import REPORTED_LISTS
+from lab7.files import UserError, write_json
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_an_arm_differs_from_its_preset_by_its_settings_alone(name):
+    arm = get_arm(name)
+    assert arm.name == name and set(arm.reported) in (set(), set(REPORTED_LISTS))
+    preset = arm_preset(arm, override(get_preset("laptop"), ["train.seed=3"]))
+    base = override(get_preset(arm.base), [*arm.brief, "train.seed=3"])
+    named = {setting.split("=")[0] for setting in arm.settings}
+    for path in field_names():
+        section, field = path.split(".")
+        same = to_dict(preset)[section][field] == to_dict(base)[section][field]
+        assert same or field in named or path in named
+    smoke = arm_preset(arm, get_preset("smoke"))
+    assert smoke.data.scenes == 60 and smoke.train.epochs == 3
+    assert arm_preset(arm, get_preset("smoke"), ["epochs=1"]).train.epochs == 1
+
+
+def test_no_two_arms_are_the_same():
+    presets = [str(arm_preset(arm, get_preset("small"))) for arm in ARMS.values()]
+    assert len(set(presets)) == len(presets)
+    assert arm_preset(ARMS["laptop"], get_preset("laptop")) == get_preset("laptop")
+
+
+def test_drawn_arms_change_only_how_is_drawn():
+    for arm in ARMS.values():
+        if arm.drawn_by:
+            mine, trained = (to_dict(arm_preset(one, get_preset("small"))) for one in (arm, get_arm(arm.drawn_by)))
+            assert mine.pop("sampling") != trained.pop("sampling") and mine == trained
+
+
+def test_an_unknown_arm_is_told_the_nearest():
+    with pytest.raises(UserError, match="unknown arm 'report_upp'; did you mean 'report_up'.*known: report_up_down"):
+        get_arm("report_upp")
+
+
+def test_runs_of_an_arm_are_found_by_seed(tmp_path):
+    for name in ("report_up", "report_up_seed2", "report_up_seed10", "report_up_down", "report_up_seedling"):
+        write_json(tmp_path / name / "result.json", {})
+    (tmp_path / "report_up_seed3").mkdir()  # was begun
+    assert [run_name("report_up", seed) for seed in (0, 2)] == ["report_up", "report_up_seed2"]
+    assert list(seeds_of("report_up", tmp_path)) == [0, 2, 10]
+    assert seeds_of(BASELINE, tmp_path) == {0: tmp_path / "report_up_down"}
