@@ -2,12 +2,13 @@
 
     python benchmarks/time_to_accuracy.py ours --minutes 60 [--threads 2] [--seed 0] [--set FIELD=VALUE ...]
     python benchmarks/time_to_accuracy.py students --minutes 60
+    python benchmarks/time_to_accuracy.py checkpoints --name laptop --folder COPIES
     python benchmarks/time_to_accuracy.py plot
 
 Both see the same pictures, in the same order, and are read by the same judge; the learning rate falls to 0 over the
 minutes given. Each of --marks times on the way the averaged weights (ours) or the weights (students) draw every
-condition of the three lists; the clock stands still meanwhile. A curve is
-written to runs/time_to_accuracy/NAME.json after every mark, and the plot to benchmarks/time_to_accuracy.png.
+condition of the three lists; the clock stands still meanwhile. "checkpoints" scores copies of a run's checkpoint.pt, made
+while `lab7 train --preset laptop` was at work, instead of training again. A curve is written to runs/time_to_accuracy/NAME.json after every mark, and the plot to benchmarks/time_to_accuracy.png.
 """
 
 from __future__ import annotations
@@ -51,13 +52,14 @@ STUDENTS = (
 def main() -> None:
     """Train one recipe, or plot what was trained."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("ours", "students", "plot"))
+    parser.add_argument("what", choices=("ours", "students", "checkpoints", "plot"))
     parser.add_argument("--name", default="", help="of the curve (default: the recipe's)")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--marks", type=int, default=6)
     parser.add_argument("--samples", type=int, default=4, help="of each condition at a mark")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="with copies of checkpoint.pt, as *.pt")
     parser.add_argument("--widths", default="64,128,128,256", help="of the students' UNet2DModel")
     parser.add_argument("--set", nargs="*", default=[], dest="settings")
     options = parser.parse_args()
@@ -77,7 +79,29 @@ def main() -> None:
     curve = {"recipe": options.what, "minutes": options.minutes, "samples": options.samples, "seed": options.seed}
     curve |= {"settings": [*settings, *options.settings], "weights": sum(p.numel() for p in net.parameters())}
     curve |= {"threads": options.threads, "provenance": provenance(), "marks": []}
-    follow(net, preset, curve, folder / f"{options.name or options.what}.json", options)
+    path = folder / f"{options.name or options.what}.json"
+    if options.what == "checkpoints":
+        follow_checkpoints(net, preset, curve, path, options)
+    else:
+        follow(net, preset, curve, path, options)
+
+
+def follow_checkpoints(
+    net: nn.Module, preset: Preset, curve: dict[str, Any], path: Path, options: argparse.Namespace
+) -> None:
+    """Score the averaged weights in every copy of a checkpoint, in the order of their steps."""
+    states = [torch.load(file, map_location="cpu", weights_only=True) for file in sorted(options.folder.glob("*.pt"))]
+    normaliser = fit_normaliser(load_pictures(data_dir(), preset.data.image_size).images, preset.data.normalise)
+    schedule = NoiseSchedule(preset.diffusion.schedule, preset.diffusion.num_steps)
+    judges = default_judge(), second_judge()
+    for state in sorted(states, key=lambda one: one["step"]):
+        average = {name: value for name, value in state["average"].items() if name.startswith("module.")}
+        net.load_state_dict({name.removeprefix("module."): value for name, value in average.items()})
+        found = score(Drawer(net.eval(), schedule, normaliser, preset), *judges, options.samples)
+        seen = state["step"] * preset.train.batch_size
+        curve["marks"].append({"minutes": round(state["seconds"] / 60, 2), "images": seen} | found)
+        write_json(path, curve)
+        print(f"{state['seconds'] / 60:.1f} min, {seen} pictures: {found}", flush=True)
 
 
 def follow(net: nn.Module, preset: Preset, curve: dict[str, Any], path: Path, options: argparse.Namespace) -> None:
