@@ -7,8 +7,9 @@
 
 Both see the same pictures, in the same order, and are read by the same judge; the learning rate falls to 0 over the
 minutes given. Each of --marks times on the way the averaged weights (ours) or the weights (students) draw every
-condition of the three lists; the clock stands still meanwhile. "checkpoints" scores copies of a run's checkpoint.pt, made
-while `lab7 train --preset laptop` was at work, instead of training again. A curve is written to runs/time_to_accuracy/NAME.json after every mark, and the plot to benchmarks/time_to_accuracy.png.
+condition of the three lists; the clock stands still meanwhile. "checkpoints" scores copies of a run's checkpoint.pt,
+made while `lab7 train --preset laptop` was at work, instead of training again. A curve is written to
+runs/time_to_accuracy/NAME.json after every mark, and the plot to benchmarks/time_to_accuracy.png.
 """
 
 from __future__ import annotations

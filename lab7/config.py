@@ -76,6 +76,7 @@ class TrainConfig:
     clip_norm: float = 1.0  # largest norm of the gradient; 0: no clipping
     ema_decay: float = 0.999  # of the average of the weights that is sampled from; 0: none
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the hardware has it
+    compile: Literal["no", "yes"] = "no"  # by torch.compile: for GPUs, where it pays after a minute
     save_every: int = 500  # steps between checkpoints
     snapshots: int = 8  # sets of pictures drawn along the way, spread evenly over the logarithm of the epochs
     evaluate_every: int = 0  # epochs between scorings by the judge (plans "plateau" and "report" need them); 0: never
@@ -174,7 +175,13 @@ PRESETS: dict[str, Preset] = {
             modern=ModernConfig(patch=2, widths=(128, 256, 384), blocks=(2, 2, 3), embedding=512),
             diffusion=_LAPTOP.diffusion,
             train=dataclasses.replace(
-                _LAPTOP.train, epochs=300, batch_size=128, warmup_steps=1000, ema_decay=0.9998, save_every=2000
+                _LAPTOP.train,
+                epochs=300,
+                batch_size=128,
+                warmup_steps=1000,
+                ema_decay=0.9998,
+                compile="yes",
+                save_every=2000,
             ),
             sampling=_LAPTOP.sampling,
         ),

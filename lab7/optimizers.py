@@ -16,16 +16,19 @@ def make_optimizer(plan: TrainConfig, model: nn.Module) -> torch.optim.Optimizer
     """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), or Muon (Jordan et al. 2024).
 
     Every group has a "share": the plan's learning rate times it is the rate of the group. UserError where Muon is
-    asked for and the model does not say which of its weights are matrices.
+    asked for and the model does not say which of its weights are matrices. On a GPU Adam and AdamW are fused.
     """
+    fused = True if next(model.parameters()).is_cuda else None
     if plan.optimizer == "muon":
         if not hasattr(model, "matrices"):
             raise UserError("optimizer=muon needs network=modern; the report's U-Net keeps no matrices to train by it")
         optimizer: torch.optim.Optimizer = MuonAndAdamW(model, model.matrices(), plan)  # type: ignore[operator]
     elif plan.optimizer == "adamw":
-        optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=fused
+        )
     else:
-        optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
+        optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, fused=fused)
     for group in optimizer.param_groups:
         group.setdefault("share", 1.0)
     return optimizer

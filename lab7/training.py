@@ -79,6 +79,8 @@ def train(
     net = build_model(preset, plan.seed).to(device).to(memory_format=torch.channels_last)
     average = AveragedModel(net, multi_avg_fn=ema_update(plan.ema_decay), use_buffers=True) if plan.ema_decay else None
     model, optimizer = accelerator.prepare(net, make_optimizer(plan, net))
+    if plan.compile == "yes":
+        model = torch.compile(model)
     plateau = Plateau()
     drawer = Drawer(net if average is None else average.module, schedule, normaliser, preset)
     step, seconds = 0, 0.0

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from lab7 import training
 from lab7.checkpoints import read_metrics
@@ -228,6 +229,17 @@ def test_the_reports_plan_listens_to_the_accuracies(folder, tmp_path):
     assert len(seen) == 9
     told = [line for line in read_metrics(run_folder) if "accuracy" in line]
     assert told[0]["plateau"] == 1 and told[-1]["plateau"] == pytest.approx(0.95**2)
+
+
+def test_compile_is_asked_of_torch_and_changes_no_file(folder, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    plain = run(folder, tmp_path / "plain", "max_steps=2")
+    assert compiled == []
+    other = run(folder, tmp_path / "other", "max_steps=2", "compile=yes")
+    assert len(compiled) == 1
+    one, two = (load_file(place / "weights.safetensors") for place in (plain, other))
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_plateau_counts_each_list_on_its_own_and_survives_a_checkpoint():
