@@ -262,6 +262,7 @@ class JudgeCommand:
             epochs=plan.passes,
             examination_scenes=plan.exam_scenes,
             learning_rate=plan.peak_rate,
+            plain_share=plan.plain_share,
             start=self.weights,
             seed=self.seed,
             device=best_device(),

@@ -105,6 +105,7 @@ class JudgeConfig:
     judge_scenes: int = 6000  # scenes that the judge is trained on, apart from those of the generator
     passes: int = 8  # over their pictures
     peak_rate: float = 1.5e-3  # the highest learning rate, of one cycle
+    plain_share: float = 0.0  # of the scenes: rendered as the generator's are, not with other cameras and lamps
     exam_scenes: int = 2000  # unseen scenes on which the judge is examined
 
 

@@ -38,6 +38,7 @@ def train_judge(
     seed: int = 0,
     batch_size: int = 64,
     learning_rate: float = 1.5e-3,
+    plain_share: float = 0.0,
     start: Path | str | None = None,
     device: str | torch.device = "cpu",
     precision: str = "auto",
@@ -46,7 +47,8 @@ def train_judge(
 ) -> dict[str, Any]:
     """Render, train, write the weights to `out` (float16 safetensors), examine what was written.
 
-    Training begins with fresh weights, or with those of the judge in the file `start`.
+    Training begins with fresh weights, or with those of the judge in the file `start`. A share of the scenes,
+    `plain_share` in [0, 1], is rendered as the generator's are, the rest with other cameras and lamps.
     Returns the record that is also written beside the weights, as `out` with suffix .json: settings, seconds,
     mean loss of each epoch, provenance, the file's SHA-256 and its examination on unseen scenes (see
     examination.examine). Raises UserError where `out` cannot be written, and if the loss is no longer a number.
@@ -60,6 +62,7 @@ def train_judge(
         "seed": seed,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "plain_share": plain_share,
         "precision": precision,
         "renderer": look_hash(LOOK),
     }
@@ -67,7 +70,7 @@ def train_judge(
     if begun_from:
         settings["started_from"] = begun_from.sha256
     started = time.perf_counter()
-    images, labels = rendered(TRAINING_SEED + seed, scenes, processes, TRAINING)
+    images, labels = varied(TRAINING_SEED + seed, scenes, plain_share, processes)
     rendering_done = time.perf_counter()
     classifier, losses = fit(
         images,
@@ -88,7 +91,8 @@ def train_judge(
     record = {
         "what": f"{kind} judge trained on rendered pictures",
         "command": f"lab7 judge --train --kind {kind} --seed {seed} --set judge_scenes={scenes} passes={epochs} "
-        f"exam_scenes={examination_scenes} peak_rate={learning_rate}" + (" --weights FIRST" if begun_from else ""),
+        f"exam_scenes={examination_scenes} peak_rate={learning_rate} plain_share={plain_share}"
+        + (" --weights FIRST" if begun_from else ""),
         "sha256": judge.sha256,
         "settings": settings,
         "seconds": {
@@ -101,6 +105,16 @@ def train_judge(
     }
     write_json(out.with_suffix(".json"), record)
     return record
+
+
+def varied(seed: int, scenes: int, plain_share: float, processes: int | None = None) -> tuple[Tensor, Tensor]:
+    """As `rendered`, the first scenes with other cameras and lamps, and a share of them, the last, without."""
+    plain = round(plain_share * scenes)
+    parts = [rendered(seed, scenes - plain, processes, TRAINING)] if plain < scenes else []
+    if plain:
+        parts.append(rendered(seed + 10_000, plain, processes))
+    images, labels = zip(*parts, strict=True)
+    return torch.cat(images), torch.cat(labels)
 
 
 def rendered(
