@@ -30,7 +30,7 @@ from lab7 import diffusion, experiments
 from lab7.conditions import load_list
 from lab7.config import Preset, get_preset, override
 from lab7.data import load_pictures
-from lab7.drawing import Drawer, build_model
+from lab7.drawing import Drawer, build_model, make_schedule
 from lab7.files import data_dir, runs_dir, write_json
 from lab7.judge import default_judge, second_judge
 from lab7.memory import keep_memory
@@ -93,7 +93,7 @@ def follow_checkpoints(
     """Score the averaged weights in every copy of a checkpoint, in the order of their steps."""
     states = [torch.load(file, map_location="cpu", weights_only=True) for file in sorted(options.folder.glob("*.pt"))]
     normaliser = fit_normaliser(load_pictures(data_dir(), preset.data.image_size).images, preset.data.normalise)
-    schedule = NoiseSchedule(preset.diffusion.schedule, preset.diffusion.num_steps)
+    schedule = make_schedule(preset)
     judges = default_judge(), second_judge()
     for state in sorted(states, key=lambda one: one["step"]):
         average = {name: value for name, value in state["average"].items() if name.startswith("module.")}
@@ -110,7 +110,7 @@ def follow(net: nn.Module, preset: Preset, curve: dict[str, Any], path: Path, op
     plan, judge, second = preset.train, default_judge(), second_judge()
     pictures = load_pictures(data_dir(), preset.data.image_size)
     normaliser = fit_normaliser(pictures.images, preset.data.normalise)
-    schedule = NoiseSchedule(preset.diffusion.schedule, preset.diffusion.num_steps)
+    schedule = make_schedule(preset)
     optimizer = make_optimizer(plan, net)
     average = AveragedModel(net, multi_avg_fn=ema_update(plan.ema_decay)) if plan.ema_decay else None
     bf16 = choose_precision("cpu", plan.precision) == "bf16"

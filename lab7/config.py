@@ -52,6 +52,7 @@ class DiffusionConfig:
     """The forward process and what the network is asked for."""
 
     schedule: Literal["linear", "linear_eq3", "linear_listing", "cosine", "shifted"] = "linear"
+    shift: float = 5.0  # of "shifted": how much lower its log signal-to-noise ratio is than the cosine's
     num_steps: int = 1000  # T
     target: Literal["eps", "x_0", "v"] = "eps"  # what the network predicts
     draw_t: Literal["uniform", "stratified"] = "uniform"  # stratified: one t in each of B equal parts of 1..T
@@ -137,6 +138,7 @@ _LAPTOP = Preset(
     model=ModelConfig(network="modern"),
     diffusion=DiffusionConfig(schedule="shifted", target="v", draw_t="stratified"),
     train=TrainConfig(epochs=26, batch_size=48, optimizer="muon", weight_decay=0.01, warmup_steps=200, save_every=1000),
+    sampling=SamplingConfig(sampler="dpm_solver_pp", num_steps=16, guidance_scale=4.0),
 )
 
 PRESETS: dict[str, Preset] = {

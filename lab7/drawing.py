@@ -43,6 +43,12 @@ def build_model(preset: Preset, seed: int = 0) -> nn.Module:
         return ModernUNet(**sizes, **dataclasses.asdict(preset.modern), **common)
 
 
+def make_schedule(preset: Preset) -> NoiseSchedule:
+    """The preset's noise schedule."""
+    plan = preset.diffusion
+    return NoiseSchedule(plan.schedule, plan.num_steps, shift=plan.shift)
+
+
 def save_weights(path: Path | str, model: nn.Module, normaliser: Normaliser, preset: Preset) -> None:
     """Write weights in float16, normaliser and configuration as one safetensors file, atomically."""
     tensors = {
@@ -168,7 +174,7 @@ def load_drawer(path: Path | str, device: str | torch.device = "cpu") -> Drawer:
         reason = str(error).splitlines()[0]
         raise UserError(f"{short(path)}: not weights that 'lab7 train' wrote ({reason})") from None
     model = model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    schedule = NoiseSchedule(preset.diffusion.schedule, preset.diffusion.num_steps).to(device)
+    schedule = make_schedule(preset).to(device)
     return Drawer(model, schedule, normaliser.to(device), preset, path)
 
 

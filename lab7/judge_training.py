@@ -17,7 +17,7 @@ from tqdm import tqdm
 from lab7.augment import Augmentation, augment
 from lab7.domain import TRAINING, Variety
 from lab7.examination import examine
-from lab7.files import UserError, write_json
+from lab7.files import UserError, read_json, write_json
 from lab7.judge import BUILDERS, features, load_judge, save_judge
 from lab7.memory import keep_memory
 from lab7.provenance import choose_precision, provenance
@@ -51,7 +51,8 @@ def train_judge(
     `plain_share` in [0, 1], is rendered as the generator's are, the rest with other cameras and lamps.
     Returns the record that is also written beside the weights, as `out` with suffix .json: settings, seconds,
     mean loss of each epoch, provenance, the file's SHA-256 and its examination on unseen scenes (see
-    examination.examine). Raises UserError where `out` cannot be written, and if the loss is no longer a number.
+    examination.examine); with `start` also where that came from, if its record lies beside it.
+    Raises UserError where `out` cannot be written, and if the loss is no longer a number.
     """
     out, device, precision = Path(out), torch.device(device), choose_precision(device, precision)
     settings = {
@@ -69,6 +70,7 @@ def train_judge(
     begun_from = load_judge(start) if start else None
     if begun_from:
         settings["started_from"] = begun_from.sha256
+        before = Path(str(start)).with_suffix(".json")
     started = time.perf_counter()
     images, labels = varied(TRAINING_SEED + seed, scenes, plain_share, processes)
     rendering_done = time.perf_counter()
@@ -103,6 +105,9 @@ def train_judge(
         "examination": examine(judge, examination_scenes, processes),
         "provenance": provenance(device),
     }
+    if begun_from and before.exists():
+        first = read_json(before, "a judge's record")
+        record["first"] = {key: first.get(key) for key in ("command", "sha256", "seconds", "provenance")}
     write_json(out.with_suffix(".json"), record)
     return record
 

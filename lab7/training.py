@@ -27,7 +27,7 @@ from lab7.checkpoints import append_metrics, open_run, save_checkpoint, trim_met
 from lab7.conditions import held_out_pairs, load_list, without_pairs
 from lab7.config import Preset
 from lab7.data import load_pictures
-from lab7.drawing import Drawer, build_model, save_weights
+from lab7.drawing import Drawer, build_model, make_schedule, save_weights
 from lab7.files import Failure, UserError, data_dir, runs_dir, sha256, short, write_json
 from lab7.memory import keep_memory
 from lab7.normalise import draw, epoch_order, fit_normaliser
@@ -73,7 +73,7 @@ def train(
             raise UserError("holdout_pairs=yes leaves no picture to train on; render more scenes, or set it to no")
     normaliser = fit_normaliser(pictures.images, preset.data.normalise).to(device)
     pictures = pictures.to(device)
-    schedule = NoiseSchedule(preset.diffusion.schedule, preset.diffusion.num_steps).to(device)
+    schedule = make_schedule(preset).to(device)
     length = run_length(plan, len(pictures))
 
     net = build_model(preset, plan.seed).to(device).to(memory_format=torch.channels_last)
