@@ -21,8 +21,8 @@ INK, PALE = "#222222", "#D9D9D9"
 WIDTH = 7.2  # inches: the width of a page of the report
 
 STYLE: Any = {  # matplotlib types its keys one by one
-    "figure.dpi": 110,
-    "savefig.dpi": 160,
+    "figure.dpi": 100,
+    "savefig.dpi": 130,
     "savefig.bbox": "tight",
     "figure.constrained_layout.use": True,
     "font.family": "DejaVu Sans",
@@ -58,11 +58,14 @@ def new_figure(width: float = WIDTH, height: float = 3.0) -> Figure:
 
 
 def to_shown(x: Tensor | np.ndarray) -> np.ndarray:
-    """A picture (3, H, W) in [-1, 1] (clamped), or uint8 (3, H, W) -> (H, W, 3) as imshow wants it."""
+    """A picture (3, H, W) in [-1, 1] (clamped), or uint8 (3, H, W) -> uint8 (H, W, 3) as imshow wants it.
+
+    Rounded to multiples of 4 of 255: no eye tells the difference, and a figure's file is a third smaller.
+    """
     array = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
     if array.dtype != np.uint8:
-        array = np.clip((array + 1) / 2, 0, 1)
-    return np.moveaxis(array, 0, -1)
+        array = np.clip((array + 1) * 127.5, 0, 255)
+    return np.moveaxis(np.minimum(4.0 * np.round(array / 4), 255).astype(np.uint8), 0, -1)
 
 
 def picture_grid(

@@ -91,7 +91,7 @@ def accuracy_against(table: pd.DataFrame, x: str, label: str) -> Figure:
         axis = figure.subplots()
         for k, (name, part) in enumerate(table.groupby("group", sort=False)):
             reach = np.stack([part.accuracy - part.low, part.high - part.accuracy])
-            style: dict[str, Any] = {"color": COLOURS[k], "linestyle": DASHES[k]}
+            style: dict[str, Any] = {"color": COLOURS[k % 7], "linestyle": DASHES[k % 7]}
             axis.errorbar(
                 part[x] * (1 + 0.015 * k), part.accuracy, yerr=reach, marker="o", capsize=3, label=name, **style
             )

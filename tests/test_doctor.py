@@ -36,7 +36,7 @@ def installed(monkeypatch):
 
 @pytest.fixture
 def lab(tmp_path, monkeypatch, course_folder, installed):
-    """A lab that can run, on the course's own files and two small recorded runs; the folder that it ships."""
+    """A lab that can run, on the course's own files and a small recorded run; the folder that it ships."""
     shipped, preset = tmp_path / "shipped", PRESETS["smoke"]
     side = preset.data.image_size
     as_it_is = Normaliser(torch.zeros(3, side, side), torch.tensor(1.0))
@@ -70,7 +70,7 @@ def test_a_lab_that_can_run(lab, capsys):
     assert "torch 2.15.0+cu132" in told and "papermill 2.10.1" in told and "absent" not in told
     assert "the course's own pictures" in told and "5 pictures of 2 scenes" in told
     assert "the course's judge (checkpoint.pth)" in told
-    assert "report_up_down (F = 8, 32x32)" in told and "your own runs: none" in told
+    assert "laptop (F = 8, 32x32)" in told and "your own runs: none" in told
 
 
 def test_json(lab, capsys):
@@ -78,7 +78,7 @@ def test_json(lab, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["ok"] is True
     assert {"name", "ok", "text", "remedy"} == set(told["checks"][0])
-    (lab / "runs" / "report_up_down" / "weights.safetensors").unlink()
+    (lab / "runs" / "laptop" / "weights.safetensors").unlink()
     assert doctor.run(json=True) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["ok"] is False and [c["name"] for c in told["checks"] if c["ok"] is False] == ["weights"]
@@ -110,7 +110,7 @@ def test_no_judge_is_a_failure(lab, course_folder, capsys):
 
 
 def test_damaged_weights_are_a_failure(lab):
-    (lab / "runs" / "report_up_down" / "weights.safetensors").write_bytes(b"half of them")
+    (lab / "runs" / "laptop" / "weights.safetensors").write_bytes(b"half of them")
     assert found("weights").ok is False and "git checkout" in found("weights").remedy
 
 

@@ -106,9 +106,11 @@ def test_every_figure_is_drawn_and_its_axes_say_what_they_show(name):
 
 def test_uint8_and_numbers_are_shown_alike():
     picture = torch.tensor([-2.0, -1.0, 0.0, 1.0, 3.0]).expand(3, 1, 5)
-    assert plots.to_shown(picture)[0, :, 0].tolist() == [0, 0, 0.5, 1, 1]
-    bytes_ = torch.arange(6, dtype=torch.uint8).view(3, 1, 2)
-    assert plots.to_shown(bytes_)[0].tolist() == [[0, 2, 4], [1, 3, 5]]
+    assert plots.to_shown(picture)[0, :, 0].tolist() == [0, 0, 128, 255, 255]
+    bytes_ = torch.arange(0, 24, 4, dtype=torch.uint8).view(3, 1, 2)
+    assert plots.to_shown(bytes_)[0].tolist() == [[0, 8, 16], [4, 12, 20]]
+    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 256)
+    assert np.abs(plots.to_shown(every)[0, :, 0].astype(int) - np.arange(256)).max() <= 2
 
 
 def test_a_miss_is_marked_by_more_than_a_colour():
