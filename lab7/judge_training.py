@@ -70,7 +70,7 @@ def train_judge(
     begun_from = load_judge(start) if start else None
     if begun_from:
         settings["started_from"] = begun_from.sha256
-        before = Path(str(start)).with_suffix(".json")
+    before = Path(start).with_suffix(".json") if start else None
     started = time.perf_counter()
     images, labels = varied(TRAINING_SEED + seed, scenes, plain_share, processes)
     rendering_done = time.perf_counter()
@@ -105,7 +105,7 @@ def train_judge(
         "examination": examine(judge, examination_scenes, processes),
         "provenance": provenance(device),
     }
-    if begun_from and before.exists():
+    if before and before.exists():
         first = read_json(before, "a judge's record")
         record["first"] = {key: first.get(key) for key in ("command", "sha256", "seconds", "provenance")}
     write_json(out.with_suffix(".json"), record)

@@ -42,7 +42,8 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
             0.98, floor, "renders against renders", transform=right.get_yaxis_transform(), ha="right", va="bottom"
         )
         left.set(xscale="log", xlabel="steps", ylabel="objects found, three lists")
-        right.set(xscale="log", yscale="log", xlabel="steps", ylabel="Frechet distance (judge's features)")
+        right.set(xscale="log", xlabel="steps", ylabel="Frechet distance (judge's features)")
+        right.set_ylim(bottom=0)
         for axis in (left, right):
             axis.set_xticks([4, 8, 16, 50, 100, 1000], ["4", "8", "16", "50", "100", "1000"])
             axis.minorticks_off()
