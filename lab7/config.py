@@ -94,7 +94,7 @@ class SamplingConfig:
     guidance_from: float = 0.0  # guidance acts where t / T is at least this
     guidance_to: float = 1.0  # and at most this
     clamp: Literal["none", "output", "x_0"] = "none"  # pixels to [-1, 1]: of the drawn picture, or of each x_0
-    precision: Literal["auto", "bf16", "fp32"] = "auto"  # of the network; auto: bf16 where the hardware has it
+    draw_precision: Literal["auto", "bf16", "fp32"] = "auto"  # of the network; auto: bf16 where the hardware has it
     samples: int = 8  # pictures of each condition in an evaluation
     noise_seed: int = 0
 

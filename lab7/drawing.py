@@ -127,7 +127,7 @@ class Drawer:
         steps = min(plan.num_steps, self.schedule.num_steps) if num_steps is None else num_steps
         self.schedule.timesteps(steps, spacing or plan.spacing)
         labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)  # (N * K, 24)
-        bf16 = choose_precision(self.device, precision or plan.precision) == "bf16"
+        bf16 = choose_precision(self.device, precision or plan.draw_precision) == "bf16"
         if self.device.type == "cpu":
             keep_memory()
         self.model.eval()

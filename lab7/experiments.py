@@ -117,7 +117,7 @@ def score_run(
         "guidance_scale": plan.guidance_scale,
         "guidance_interval": (plan.guidance_from, plan.guidance_to),
         "clamp": plan.clamp,
-        "precision": choose_precision(device, plan.precision),
+        "precision": choose_precision(device, plan.draw_precision),
         "samples": plan.samples,
         "seed": plan.noise_seed,
     } | drawing

@@ -57,38 +57,50 @@ def test_as_many_at_once_as_the_machine_bears(monkeypatch):
     assert ablation.at_once(0, 30) == 1
 
 
-def test_a_sweep_is_made_in_processes_goes_on_and_is_never_run_twice(build):
-    jobs = ablation.plan_jobs(["report_up_down", "report_none", "report_clamp_x_0"], [0, 1], "smoke", FAST)
-    assert ablation.run_jobs(jobs[:1], 1, progress=False) == [] and jobs[0].done()
-    before = (jobs[0].folder / "result.json").stat().st_mtime_ns
-    assert ablation.run_jobs(jobs, 2, progress=False) == []
-    assert all(job.done() for job in jobs)
-    assert (jobs[0].folder / "result.json").stat().st_mtime_ns == before
-    drawn = json.loads((jobs[2].folder / "result.json").read_text())
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """A sweep in processes, one of its runs made before and one that cannot be: its jobs, and what went wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB7_BUILD", str(tmp_path_factory.mktemp("build")))
+        jobs = ablation.plan_jobs(
+            ["report_up_down", "report_none", "report_clamp_x_0", "report_up"], [0], "smoke", FAST
+        )
+        assert ablation.run_one(jobs[0]) == "" and jobs[0].done()
+        (jobs[2].folder).mkdir(parents=True)
+        (jobs[2].folder / "config.json").write_text("{")
+        before = (jobs[0].folder / "result.json").stat().st_mtime_ns
+        wrong = ablation.run_jobs(jobs, 2, progress=False)
+        assert (jobs[0].folder / "result.json").stat().st_mtime_ns == before
+        yield jobs, wrong
+
+
+def test_a_sweep_is_made_in_processes_and_no_run_twice(sweep):
+    jobs, _ = sweep
+    assert [job.name for job in jobs] == ["report_up_down", "report_none", "report_up", "report_clamp_x_0"]
+    assert [job.done() for job in jobs] == [True, True, False, True]
+    drawn = json.loads((jobs[3].folder / "result.json").read_text())
     assert drawn["drawn_by"] == "report_up_down" and drawn["sampling"]["clamp"] == "x_0"
-    assert not (jobs[2].folder / "weights.safetensors").exists()
-    assert ablation.run_jobs(jobs, 2, progress=False) == []
+    assert not (jobs[3].folder / "weights.safetensors").exists()
+    assert ablation.run_jobs([jobs[0], jobs[1], jobs[3]], 2, progress=False) == []
     rows = ablation.table(jobs)
     assert {row["arm"] for row in rows} == {"report_up_down", "report_none", "report_clamp_x_0"}
-    assert all(row["seeds"] == 2 for row in rows)
+    assert all(row["seeds"] == 1 for row in rows)
 
 
-def test_a_run_that_fails_is_told_and_stops_no_other(build, monkeypatch):
-    jobs = ablation.plan_jobs(["report_up_down", "report_up"], [0], "smoke", FAST)
-    jobs[0].workspace.make_pictures()
-    jobs[1].folder.mkdir(parents=True)
-    (jobs[1].folder / "config.json").write_text("{")
-    wrong = ablation.run_jobs(jobs, 1, progress=False)
-    assert len(wrong) == 1 and wrong[0].startswith("report_up: ") and jobs[0].done()
+def test_a_run_that_fails_is_told_and_stops_no_other(sweep):
+    jobs, wrong = sweep
+    assert len(wrong) == 1 and wrong[0].startswith("report_up: ")
+    (jobs[2].folder / "config.json").unlink()
+    assert ablation.run_one(jobs[2]) == "" and jobs[2].done()
 
 
-def test_submitit_makes_the_same_runs(build):
-    jobs = ablation.plan_jobs(["report_up"], [0], "smoke", FAST)
-    (task,) = ablation.submit(jobs, "local", build / "submitit", {"timeout_min": 10})
-    assert task.result() == "" and jobs[0].done()
-    assert ablation.submit(jobs, "local", build / "submitit", {}) == []
+def test_submitit_makes_the_same_runs(sweep, tmp_path):
+    (job,) = ablation.plan_jobs(["report_down"], [0], "smoke", FAST)
+    (task,) = ablation.submit([job], "local", tmp_path, {"timeout_min": 10})
+    assert task.result() == "" and job.done()
+    assert ablation.submit([job], "local", tmp_path, {}) == []
     with pytest.raises(UserError, match="--submit slurm: "):
-        ablation.submit(ablation.plan_jobs(["report_up"], [1], "smoke", FAST), "slurm", build / "submitit", {})
+        ablation.submit(ablation.plan_jobs(["report_down"], [1], "smoke", FAST), "slurm", tmp_path, {})
 
 
 def test_every_arm_can_be_planned_in_every_preset(build):

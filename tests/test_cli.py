@@ -257,15 +257,16 @@ def test_a_judge_is_examined_by_command(capsys, place):
     assert json.loads((place / "exam.json").read_text())["examination"]["pictures"] == 6
 
 
-def test_arms_are_listed_and_a_sweep_is_made(capsys, place):
+def test_arms_are_listed_and_a_finished_sweep_is_told(capsys, place):
     code, out, _ = call(capsys, "ablate", "--preset", "smoke", "--list")
     assert code == 0 and all(name in out for name in ARMS) and "seeds none" in out
-    tiny = ["scenes=4", "judge_scenes=4", "passes=1", "exam_scenes=2", "max_steps=2", "sampling.num_steps=2"]
-    sweep = ["ablate", "--preset", "smoke", "--arms", "report_up", "--seeds", "1", "--jobs", "1", "--set", *tiny]
-    code, out, _ = call(capsys, *sweep, "--json")
-    assert code == 0 and [row["arm"] for row in json.loads(out)] == ["report_up"] * 3
+    found = {"by_picture": {"hits": [[2, 2], [0, 1]], "asked": [2, 2]}}
+    result = {"name": "report_up_seed1", "seed": 1, "accuracy": {"test": found}, "judge": {"sha256": "a"}}
+    write_json(place / "build" / "smoke" / "runs" / "report_up_seed1" / "result.json", result)
+    sweep = ["ablate", "--preset", "smoke", "--arms", "report_up", "--seeds", "1"]
     code, out, err = call(capsys, *sweep)
-    assert code == 0 and "no baseline of the same seed (1 seeds)" in out and err == ""
+    assert code == 0 and "only, test: 0.625 [" in out and "no baseline of the same seed (1 seeds)" in out and err == ""
+    assert [row["arm"] for row in json.loads(call(capsys, *sweep, "--json")[1])] == ["report_up"]
     assert json.loads(call(capsys, "ablate", "--preset", "smoke", "--list", "--json")[1])["report_up"] == [1]
 
 
