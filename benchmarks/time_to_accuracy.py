@@ -4,6 +4,7 @@
     python benchmarks/time_to_accuracy.py students --minutes 60
     python benchmarks/time_to_accuracy.py checkpoints --name laptop --folder COPIES
     python benchmarks/time_to_accuracy.py plot
+    python benchmarks/time_to_accuracy.py table
 
 Both see the same pictures, in the same order, and are read by the same judge; the learning rate falls to 0 over the
 minutes given. Each of --marks times on the way the averaged weights (ours) or the weights (students) draw every
@@ -53,7 +54,7 @@ STUDENTS = (
 def main() -> None:
     """Train one recipe, or plot what was trained."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("ours", "students", "checkpoints", "plot"))
+    parser.add_argument("what", choices=("ours", "students", "checkpoints", "plot", "table"))
     parser.add_argument("--name", default="", help="of the curve (default: the recipe's)")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--marks", type=int, default=6)
@@ -65,8 +66,8 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], dest="settings")
     options = parser.parse_args()
     folder = runs_dir() / "time_to_accuracy"
-    if options.what == "plot":
-        plot(folder)
+    if options.what in ("plot", "table"):
+        plot(folder) if options.what == "plot" else table(folder)
         return
     torch.set_num_threads(options.threads)
     keep_memory()
@@ -182,6 +183,22 @@ def score(drawer: Drawer, judge: Any, second: Any, samples: int) -> dict[str, An
             told = experiments.score(drawer, judge, conditions, samples=samples, second=second)
             found[name] = {key: told[key] for key in ("top_k", "exact")} | {"second": told["second_judge"]["top_k"]}
     return {"accuracy": found}
+
+
+def table(folder: Path) -> None:
+    """The last mark of each curve in `folder`, as Markdown: objects found with 95% intervals, and pictures right."""
+    print("| curve | settings beside the preset's | minutes | pictures seen | test | new_test | unseen | all right |")
+    print("|---" * 8 + "|")
+    for path in sorted(folder.glob("*.json")):
+        curve = json.loads(path.read_text())
+        mark = curve["marks"][-1]
+        cells = [path.stem, " ".join(curve["settings"]), f"{mark['minutes']:.0f}", f"{mark['images']:,}"]
+        for name in experiments.LISTS:
+            found = mark["accuracy"][name]["top_k"]
+            cells.append(f"{found['accuracy']:.3f} [{found['low']:.3f}, {found['high']:.3f}]")
+        right = [found["exact"] for found in mark["accuracy"].values()]
+        cells.append(f"{sum(one['hits'] for one in right) / sum(one['total'] for one in right):.3f}")
+        print(f"| {' | '.join(cells)} |")
 
 
 def plot(folder: Path) -> None:

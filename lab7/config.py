@@ -43,7 +43,7 @@ class ModernConfig:
     widths: tuple[int, ...] = (160, 192)  # channels of each level; a level has half the size of the one before
     blocks: tuple[int, ...] = (2, 2)  # of each level, on the way down and again on the way up
     embedding: int = 192  # width of time, label and object tokens
-    tokens: Literal["yes", "no"] = "yes"  # whether the lowest level looks at a token for each object
+    tokens: Literal["yes", "factored", "no"] = "yes"  # of the lowest level, one an object; factored: shape plus colour
     scale_by: Literal["one_plus", "product"] = "one_plus"  # how a block is told: (1 + c) * h + t, or c * h + t
 
 

@@ -152,6 +152,7 @@ class ModernUNet(nn.Module):
         condition_at: str = "up_down",
         embeddings: str = "separate",
         num_classes: int = 24,
+        num_colours: int = 8,
     ) -> None:
         super().__init__()
         _check(image_size, patch, widths, blocks)
@@ -160,10 +161,16 @@ class ModernUNet(nn.Module):
         self.label = nn.Linear(num_classes, embedding, bias=False) if condition_at != "none" else None
         tokens = tokens if condition_at != "none" else "no"
         # One token a class, and one more that is always there, so that an empty condition has something to look at.
-        self.tokens = nn.Parameter(torch.randn(num_classes + 1, embedding)) if tokens == "yes" else None
+        self.tokens = nn.Parameter(torch.randn(num_classes + 1, embedding)) if tokens != "no" else None
+        self.shapes = self.colours = None
+        if self.tokens is not None and tokens == "factored":
+            # Classes are shapes times colours: what is learned of red cubes then serves red spheres and blue cubes too.
+            nn.init.zeros_(self.tokens.data[:-1])  # what is a class's alone is left to be learned
+            self.shapes = nn.Parameter(torch.randn(num_classes // num_colours, embedding))
+            self.colours = nn.Parameter(torch.randn(num_colours, embedding))
 
         def level(way: str, place: int) -> Level:
-            token_width = embedding if tokens == "yes" and self.hears(way, place) else 0
+            token_width = embedding if tokens != "no" and self.hears(way, place) else 0
             return Level(widths[place], blocks[place], embedding, place == self.last, token_width, scale_by)
 
         self.stem = Convolution(3 * patch**2, widths[0])
@@ -183,15 +190,15 @@ class ModernUNet(nn.Module):
         asked = F.silu(time if self.label is None else time + self.label(condition))  # (B, E)
         unasked = asked if self.condition_at == "up_down" else F.silu(time)  # (B, E)
         x = self.stem(F.pixel_unshuffle(x_t, self.patch))  # (B, W, 16, 16)
-        hidden = self._hidden(x, condition)
+        tokens, hidden = self._tokens(), self._hidden(x, condition)
         skips = []
         for place, level in enumerate(self.down):
-            x = level(x, asked if self.hears("down", place) else unasked, self.tokens, hidden)
+            x = level(x, asked if self.hears("down", place) else unasked, tokens, hidden)
             if place < len(self.shrink):
                 skips.append(x)
                 x = self.shrink[place](x)  # (B, D, 8, 8)
         for place in reversed(range(len(self.up))):
-            x = self.up[place](x, asked if self.hears("up", place) else unasked, self.tokens, hidden)
+            x = self.up[place](x, asked if self.hears("up", place) else unasked, tokens, hidden)
             if place:
                 x = F.pixel_shuffle(self.grow[place - 1](x), 2)  # (B, W, 16, 16)
                 x = self.merge[place - 1](torch.cat([x, skips.pop()], dim=1))
@@ -211,6 +218,13 @@ class ModernUNet(nn.Module):
             for name, weight in part.named_parameters()
             if weight.ndim == 2 and "modulation" not in name
         ]
+
+    def _tokens(self) -> Tensor | None:
+        """(K, E): one row a class, and the one that is always there."""
+        if self.tokens is None or self.shapes is None or self.colours is None:
+            return self.tokens
+        objects = self.shapes[:, None] + self.colours  # (shapes, colours, E)
+        return torch.cat([self.tokens[:-1] + objects.flatten(0, 1), self.tokens[-1:]])
 
     def _hidden(self, x: Tensor, condition: Tensor) -> Tensor | None:
         """What the lowest attention adds to its weights, (B, 1, 1, places + tokens): -inf for absent objects."""
