@@ -12,7 +12,7 @@ unexport MPLBACKEND PYTHONHOME PYTHONPATH
 .PHONY: help report test lab clean
 
 help:
-	@echo "make report   run the six notebooks, write figures/ and build/quick/report.pdf"
+	@echo "make report   run the six notebooks, write figures/ and build/quick/report.pdf and .html"
 	@echo "make test     all checks: format, lint, types, tests, notebooks"
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make clean    remove what was built; keeps .venv, your runs and all pictures"

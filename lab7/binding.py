@@ -1,4 +1,4 @@
-"""Binding the report: figures, tables and the facts of the runs in one PDF, by typst and without a network.
+"""Binding the report: figures, tables and the facts of the runs in one PDF and one HTML page, by typst, offline.
 
 The template is report.typ beside this file; it holds the words. Every number comes from here: from a file.
 """
@@ -115,14 +115,15 @@ def _existing(ws: Workspace, name: str, made_by: str) -> Path:
 
 
 def fingerprint(ws: Workspace, facts: dict[str, Any]) -> str:
-    """A digest of all that goes into the PDF. Raises Failure for a missing figure."""
+    """A digest of all that goes into the report. Raises Failure for a missing figure."""
     figures = [sha256(_existing(ws, f"{name}.svg", made_by)) for name, made_by in _figures(facts).items()]
     parts = [json.dumps(facts), *figures, sha256(TEMPLATE), sha256(__file__)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def bind(ws: Workspace, facts: dict[str, Any], pdf: Path) -> int:
-    """Write the PDF, atomically; return its number of pages. Raises Failure for a missing or bad figure."""
+    """Write the PDF, and beside it as .html one page that needs no other file, atomically; return the PDF's number of
+    pages. Raises Failure for a missing or bad figure."""
     pdf.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=pdf.parent, prefix=".binding_") as name:
         folder = Path(name)  # typst reads nothing outside of it
@@ -132,15 +133,22 @@ def bind(ws: Workspace, facts: dict[str, Any], pdf: Path) -> int:
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         # Only fonts that come with typst and matplotlib, so that the report looks the same everywhere.
         fonts = [str(Path(matplotlib.get_data_path()) / "fonts" / "ttf")]
-        compiler = typst.Compiler(
-            str(folder / TEMPLATE.name), root=str(folder), font_paths=fonts, ignore_system_fonts=True
-        )
-        try:
-            compiler.compile(output=str(folder / "report.pdf"))
-            pages = json.loads(compiler.query("<pages>", field="value", one=True))
-        except typst.TypstError as error:
-            told = " ".join([error.message, *error.hints])
-            raise Failure(f"{short(pdf)}: could not be bound: {told}") from None
-        with atomic_path(pdf) as temporary:
-            shutil.copy(folder / "report.pdf", temporary)
+        pages = 0
+        for kind in ("pdf", "html"):
+            compiler = typst.Compiler(
+                str(folder / TEMPLATE.name),
+                root=str(folder),
+                font_paths=fonts,
+                ignore_system_fonts=True,
+                sys_inputs={"format": kind},
+            )
+            try:
+                compiler.compile_with_warnings(output=str(folder / f"report.{kind}"), format=kind)
+                pages = pages or json.loads(compiler.query("<pages>", field="value", one=True))
+            except typst.TypstError as error:
+                told = " ".join([error.message, *error.hints])
+                raise Failure(f"{short(pdf.with_suffix('.' + kind))}: could not be bound: {told}") from None
+        for kind in ("pdf", "html"):
+            with atomic_path(pdf.with_suffix(f".{kind}")) as temporary:
+                shutil.copy(folder / f"report.{kind}", temporary)
     return pages

@@ -1,6 +1,6 @@
-"""`lab7 report`: the notebooks run in order, then one PDF is bound; what is up to date is left alone.
+"""`lab7 report`: the notebooks run in order, then PDF and HTML are bound; what is up to date is left alone.
 
-build/PRESET/ holds the executed notebooks, report.pdf, and report.json: what each of them was made from.
+build/PRESET/ holds the executed notebooks, report.pdf, report.html, and report.json: what each of them was made from.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ DATA_FILES = ("train.json", "standin.json", "objects.json", "test.json", "new_te
 
 
 def run(preset: str = "quick", settings: Iterable[str] = (), notebooks: Path | None = None) -> dict[str, Any]:
-    """Run the notebooks (default: notebooks/) with parameters such as "seed=1", then bind report.pdf.
+    """Run the notebooks (default: notebooks/) with parameters such as "seed=1", then bind report.pdf and .html.
 
-    Returns "notebooks" (a record each, see run_notebooks), "pdf", and "lines" for a reader. Raises UserError
+    Returns "notebooks" (a record each, see run_notebooks), "pdf", "html", and "lines" for a reader. Raises UserError
     for an unknown preset or parameter, Failure for a cell that fails and for a figure that no notebook made.
     """
     settings = list(settings)
@@ -39,13 +39,14 @@ def run(preset: str = "quick", settings: Iterable[str] = (), notebooks: Path | N
     facts = binding.gather(ws, command)
     key = binding.fingerprint(ws, facts)
     state = _read_state(preset)
-    if pdf.exists() and state["pdf"] == [key, sha256(pdf)]:
-        told = "up to date"
+    bound = (pdf, pdf.with_suffix(".html"))
+    if all(path.exists() for path in bound) and state["pdf"] == [key, *map(sha256, bound)]:
+        told = ["up to date", "up to date"]
     else:
-        told = f"{binding.bind(ws, facts, pdf)} pages"
-        _write_state(preset, state | {"pdf": [key, sha256(pdf)]})
-    lines = [*map(_line, records), f"{short(pdf)}: {told}"]
-    return {"preset": preset, "notebooks": records, "pdf": str(pdf), "lines": lines}
+        told = [f"{binding.bind(ws, facts, pdf)} pages", "the same in one page for a browser"]
+        _write_state(preset, state | {"pdf": [key, *map(sha256, bound)]})
+    lines = [*map(_line, records), *(f"{short(path)}: {how}" for path, how in zip(bound, told, strict=True))]
+    return {"preset": preset, "notebooks": records, "pdf": str(bound[0]), "html": str(bound[1]), "lines": lines}
 
 
 def run_notebooks(ws: Workspace, settings: Iterable[str], folder: Path) -> list[dict[str, Any]]:

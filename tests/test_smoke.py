@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,8 +31,8 @@ def built(tmp_path_factory) -> Path:
     done = report(build)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 7 and all("s, " in line for line in lines[:6])
-    assert int(lines[6].split()[-2]) >= PAGES
+    assert len(lines) == 8 and all("s, " in line for line in lines[:6])
+    assert int(lines[6].split()[-2]) >= PAGES and "report.html" in lines[7]
     return build
 
 
@@ -51,7 +52,17 @@ def test_a_second_report_finds_all_up_to_date(built):
     done = report(built, "--json")
     found = json.loads(done.stdout)
     assert [record["ran"] for record in found["notebooks"]] == [False] * 6
-    assert all(line.endswith(": up to date") for line in found["lines"]) and len(found["lines"]) == 7
+    assert all(line.endswith(": up to date") for line in found["lines"]) and len(found["lines"]) == 8
+
+
+def test_the_page_needs_no_other_file_and_no_network(built):
+    page = (built / "smoke" / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>") and "<math" in page and "<h1>" in page
+    shown = re.findall(r'<img src="([^"]*)"', page)
+    assert len(shown) == len(binding.FIGURES)
+    assert all(one.startswith("data:image/svg+xml;base64,") for one in shown)
+    assert page.count("<figcaption>") == len(re.findall(r"<figure\b", page)) > len(shown)
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page) and "<script" not in page and "@import" not in page
 
 
 def test_binding_repeats_itself_and_names_what_is_missing(built, monkeypatch, tmp_path):
@@ -61,7 +72,8 @@ def test_binding_repeats_itself_and_names_what_is_missing(built, monkeypatch, tm
     assert facts["main"]["accuracy"]["test"]["top_k"]["total"] == 72
     for name in ("one.pdf", "two.pdf"):
         assert binding.bind(ws, facts, tmp_path / name) >= PAGES
-    assert (tmp_path / "one.pdf").read_bytes() == (tmp_path / "two.pdf").read_bytes()
+    for kind in ("pdf", "html"):
+        assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
 
     key = binding.fingerprint(ws, facts)
     figure, table = ws.figures / "fig08_schedules.svg", ws.figures / "table1_accuracy.csv"
