@@ -4,7 +4,7 @@ import torch
 from lab7.config import get_preset, override
 from lab7.drawing import build_model
 from lab7.files import UserError
-from lab7.optimizers import MuonAndAdamW, make_optimizer
+from lab7.optimizers import Muon, MuonAndAdamW, make_optimizer, orthogonal
 
 
 @pytest.fixture
@@ -91,3 +91,31 @@ def test_a_quadratic_is_descended(plan):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.2 * losses[0]
+
+
+@pytest.mark.parametrize("shape", [(8, 72), (72, 8), (16, 16)])
+def test_a_matrix_becomes_orthogonal_and_keeps_its_directions(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    found = orthogonal(matrix)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    assert torch.linalg.svdvals(found).sub(1).abs().max() < 0.4
+    turned = left.T @ found @ right.T  # diagonal if the singular vectors are the same
+    torch.testing.assert_close(turned, torch.diag(turned.diagonal()), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_our_muon_takes_the_steps_of_pytorchs(precision, monkeypatch):
+    monkeypatch.setattr("lab7.optimizers.choose_precision", lambda device: precision)
+    generator = torch.Generator().manual_seed(0)
+    begin = [torch.randn(shape, generator=generator) for shape in ((24, 90), (90, 24))]
+    ours, theirs = ([torch.nn.Parameter(value.clone()) for value in begin] for _ in range(2))
+    optimizers = Muon(ours, lr=0.02, weight_decay=0.1), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1)
+    for _ in range(4):
+        for mine, its in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn(mine.shape, generator=generator)
+            its.grad = mine.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for mine, its, first in zip(ours, theirs, begin, strict=True):
+        moved = (its - first).norm()
+        assert (mine - its).norm() < 0.02 * moved  # what bf16 rounds away
