@@ -43,7 +43,9 @@ class ModernConfig:
     widths: tuple[int, ...] = (160, 192)  # channels of each level; a level has half the size of the one before
     blocks: tuple[int, ...] = (2, 2)  # of each level, on the way down and again on the way up
     embedding: int = 192  # width of time, label and object tokens
-    tokens: Literal["yes", "factored", "no"] = "yes"  # of the lowest level, one an object; factored: shape plus colour
+    tokens: Literal["yes", "factored", "no"] = "yes"  # one an object; factored: shape plus colour
+    tokens_at: Literal["lowest", "all"] = "lowest"  # the levels that look at them
+    share: Literal["no", "yes"] = "no"  # yes: each pixel answers with a picture plus a share of what it saw
     scale_by: Literal["one_plus", "product"] = "one_plus"  # how a block is told: (1 + c) * h + t, or c * h + t
 
 
@@ -56,7 +58,7 @@ class DiffusionConfig:
     num_steps: int = 1000  # T
     target: Literal["eps", "x_0", "v"] = "eps"  # what the network predicts
     draw_t: Literal["uniform", "stratified"] = "uniform"  # stratified: one t in each of B equal parts of 1..T
-    weight: Literal["none", "min_snr"] = "none"  # of a step in the loss; min_snr: Hang et al. 2023
+    weight: Literal["none", "min_snr", "v"] = "none"  # of a step in the loss; v: as a loss on v would weigh it
     drop_probability: float = 0.1  # how often a sample is trained without its condition (for guidance)
 
 

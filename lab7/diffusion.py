@@ -86,12 +86,17 @@ def draw_t(schedule: NoiseSchedule, count: int, generator: torch.Generator, how:
     return (1 + (schedule.num_steps * place).long()).clamp(max=schedule.num_steps)
 
 
-def min_snr_weight(schedule: NoiseSchedule, t: Tensor, kind: str, most: float = 5.0) -> Tensor:
-    """The weight of each step, (B,) or the like of t, that makes the loss min(SNR, most) times the error of x_0
-    (Hang et al. 2023, section 3.4), for a network that answers with `kind`; SNR = alpha_bar / (1 - alpha_bar)."""
+def loss_weight(schedule: NoiseSchedule, t: Tensor, kind: str, weight: str) -> Tensor:
+    """What to multiply each step's loss by, (B,) or the like of t, for a network that answers with `kind`.
+
+    With SNR = alpha_bar / (1 - alpha_bar), the error of x_0 then counts min(SNR, 5) times with "min_snr" (Hang et al.
+    2023, section 3.4), and min(SNR + 1, 20) times with "v": as a plain loss on v would count it (Salimans and Ho 2022,
+    section 4), but for a limit where hardly any noise is left.
+    """
     snr = schedule.alpha_bar[t] / (1 - schedule.alpha_bar[t])
-    of_x_0 = {"eps": snr, "x_0": torch.ones_like(snr), "v": snr + 1}[kind]  # the weight that the plain loss gives
-    return snr.clamp(max=most) / of_x_0
+    of_x_0 = {"eps": snr, "x_0": torch.ones_like(snr), "v": snr + 1}[kind]  # what the plain loss gives it
+    wanted = {"none": of_x_0, "min_snr": snr.clamp(max=5), "v": (snr + 1).clamp(max=20)}[weight]
+    return wanted / of_x_0
 
 
 def loss(
@@ -115,4 +120,4 @@ def loss(
     if weight == "none":
         return F.mse_loss(answer, wanted)
     each = (answer - wanted).square().mean(dim=(1, 2, 3))  # (B,)
-    return (min_snr_weight(schedule, t, target) * each).mean()
+    return (loss_weight(schedule, t, target, weight) * each).mean()

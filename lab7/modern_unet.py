@@ -70,14 +70,15 @@ class Block(nn.Module):
 class Attention(nn.Module):
     """Every place looks at all places, and at the tokens of the objects that are asked for: (B, C, H, W) -> the same.
 
-    One softmax runs over both, so a place can choose between its neighbourhood and the condition.
+    One softmax runs over both, so a place can choose between its neighbourhood and the condition. Without `around`,
+    which grows with the square of the places, it looks at the tokens alone.
     """
 
-    def __init__(self, channels: int, token_width: int) -> None:
+    def __init__(self, channels: int, token_width: int, around: bool = True) -> None:
         super().__init__()
-        self.heads = channels // HEAD
+        self.heads, self.around = channels // HEAD, around
         self.norm = nn.GroupNorm(channels // GROUP, channels)
-        self.places = nn.Linear(channels, 3 * channels, bias=False)
+        self.places = nn.Linear(channels, 3 * channels if around else channels, bias=False)
         self.objects = nn.Linear(token_width, 2 * channels, bias=False) if token_width else None
         self.out = nn.Linear(channels, channels)
         nn.init.zeros_(self.out.weight)
@@ -87,13 +88,15 @@ class Attention(nn.Module):
         """tokens (K, token_width) are those of all classes; hidden (B, 1, 1, H * W + K) is -inf where none may look."""
         batch, channels, height, width = x.shape
         places = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H * W, C)
-        query, key, value = self._split(self.places(places), 3)  # (B, heads, H * W, HEAD) each
-        if self.objects is None or tokens is None:
+        query, *seen = self._split(self.places(places), 3 if self.around else 1)  # (B, heads, H * W, HEAD) each
+        if self.objects is None or tokens is None or hidden is None:
             hidden = None
+            key, value = seen
         else:
-            more_keys, more_values = self._split(self.objects(tokens)[None], 2)  # (1, heads, K, HEAD) each
-            key = torch.cat([key, more_keys.expand(batch, -1, -1, -1)], dim=2)  # (B, heads, H * W + K, HEAD)
-            value = torch.cat([value, more_values.expand(batch, -1, -1, -1)], dim=2)
+            key, value = (x.expand(batch, -1, -1, -1) for x in self._split(self.objects(tokens)[None], 2))
+            if self.around:
+                key, value = (torch.cat(two, dim=2) for two in zip(seen, (key, value), strict=True))
+            hidden = hidden[..., -key.shape[2] :]
         # By hand: for so few places this is faster than PyTorch's fused attention, whose backward pass is slow on CPUs.
         weights = (query * HEAD**-0.5 @ key.transpose(-1, -2)).float()  # (B, heads, H * W, H * W + K)
         if hidden is not None:
@@ -108,14 +111,15 @@ class Attention(nn.Module):
 
 
 class Level(nn.Module):
-    """Blocks of one width and resolution, each followed by attention if `attention`."""
+    """Blocks of one width and resolution, each followed by attention to all places (`around`), to tokens, or both."""
 
     def __init__(
-        self, channels: int, blocks: int, embedding: int, attention: bool, token_width: int, scale_by: str
+        self, channels: int, blocks: int, embedding: int, around: bool, token_width: int, scale_by: str
     ) -> None:
         super().__init__()
+        looks = blocks if around or token_width else 0
         self.blocks = nn.ModuleList(Block(channels, embedding, scale_by) for _ in range(blocks))
-        self.attentions = nn.ModuleList(Attention(channels, token_width) for _ in range(blocks if attention else 0))
+        self.attentions = nn.ModuleList(Attention(channels, token_width, around) for _ in range(looks))
 
     def share_modulation(self, other: Level) -> None:
         """Let another level of this width and as many blocks tell this one's blocks what it tells its own."""
@@ -148,6 +152,8 @@ class ModernUNet(nn.Module):
         blocks: Sequence[int] = (2, 2),
         embedding: int = 192,
         tokens: str = "yes",
+        tokens_at: str = "lowest",
+        share: str = "no",
         scale_by: str = "one_plus",
         condition_at: str = "up_down",
         embeddings: str = "separate",
@@ -170,8 +176,9 @@ class ModernUNet(nn.Module):
             self.colours = nn.Parameter(torch.randn(num_colours, embedding))
 
         def level(way: str, place: int) -> Level:
-            token_width = embedding if tokens != "no" and self.hears(way, place) else 0
-            return Level(widths[place], blocks[place], embedding, place == self.last, token_width, scale_by)
+            lowest = place == self.last
+            told = tokens != "no" and self.hears(way, place) and (lowest or tokens_at == "all")
+            return Level(widths[place], blocks[place], embedding, lowest, embedding if told else 0, scale_by)
 
         self.stem = Convolution(3 * patch**2, widths[0])
         self.down = nn.ModuleList(level("down", place) for place in range(len(widths)))
@@ -183,13 +190,14 @@ class ModernUNet(nn.Module):
             for place in range(len(widths)):
                 cast(Level, self.up[place]).share_modulation(cast(Level, self.down[place]))
         self.norm = nn.GroupNorm(widths[0] // GROUP, widths[0])
-        self.head = Convolution(widths[0], 3 * patch**2, zero=True)
+        self.head = Convolution(widths[0], (2 if share == "yes" else 1) * 3 * patch**2, zero=True)
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         time = self.time(sinusoids(t / self.num_steps))  # (B, E)
         asked = F.silu(time if self.label is None else time + self.label(condition))  # (B, E)
         unasked = asked if self.condition_at == "up_down" else F.silu(time)  # (B, E)
-        x = self.stem(F.pixel_unshuffle(x_t, self.patch))  # (B, W, 16, 16)
+        patches = F.pixel_unshuffle(x_t, self.patch)  # (B, 48, 16, 16)
+        x = self.stem(patches)  # (B, W, 16, 16)
         tokens, hidden = self._tokens(), self._hidden(x, condition)
         skips = []
         for place, level in enumerate(self.down):
@@ -202,7 +210,11 @@ class ModernUNet(nn.Module):
             if place:
                 x = F.pixel_shuffle(self.grow[place - 1](x), 2)  # (B, W, 16, 16)
                 x = self.merge[place - 1](torch.cat([x, skips.pop()], dim=1))
-        return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.patch)  # (B, 3, 64, 64)
+        answer = self.head(F.silu(self.norm(x)))  # (B, 48, 16, 16), or (B, 96, 16, 16) with a share
+        if answer.shape[1] > patches.shape[1]:
+            answer, share = answer.chunk(2, dim=1)
+            answer = torch.addcmul(answer.to(patches.dtype), share.to(patches.dtype), patches)
+        return F.pixel_shuffle(answer, self.patch)  # (B, 3, 64, 64)
 
     def hears(self, way: str, place: int) -> bool:
         """Whether the level at that place on the way "down" or "up" is told the label."""

@@ -105,8 +105,9 @@ def test_each_way_of_drawing_steps_is_even_and_stratified_ones_cover_all_parts(h
     assert bool(parts.all()) == (how == "stratified")
 
 
+@pytest.mark.parametrize("weight", ["min_snr", "v"])
 @pytest.mark.parametrize("kind", TARGETS)
-def test_min_snr_weighs_the_error_of_the_picture(kind):
+def test_a_weight_is_one_of_the_error_of_the_picture_whatever_is_predicted(kind, weight):
     schedule = NoiseSchedule("linear")
     x_0, _, generator = batch()
     wrong = 0.1 * torch.randn(x_0.shape, generator=generator)  # what the network gets wrong about x_0
@@ -122,10 +123,11 @@ def test_min_snr_weighs_the_error_of_the_picture(kind):
         return {"eps": eps, "x_0": guess, "v": a * eps - s * guess}[kind]
 
     seen = []
-    got = loss(model, schedule, x_0, torch.zeros(4, 24), generator, kind, how_t="stratified", weight="min_snr")
+    got = loss(model, schedule, x_0, torch.zeros(4, 24), generator, kind, how_t="stratified", weight=weight)
     alpha_bar = schedule.alpha_bar[seen[0]]
     snr = alpha_bar / (1 - alpha_bar)
-    expected = (snr.clamp(max=5) * wrong.square().mean(dim=(1, 2, 3))).mean()
+    counted = {"min_snr": snr.clamp(max=5), "v": (snr + 1).clamp(max=20)}[weight]
+    expected = (counted * wrong.square().mean(dim=(1, 2, 3))).mean()
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-6)
 
 
