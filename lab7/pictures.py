@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -196,13 +197,31 @@ def save_grid(images: Tensor, path: Path | str, columns: int = 8, border: int = 
     _write_png(grid, path)
 
 
+def save_gif(frames: Sequence[Sequence[Tensor]], path: Path | str, scale: int = 3, milliseconds: int = 100) -> None:
+    """Write an animation that repeats itself, atomically: each frame is pictures (3, H, W) in [-1, 1] side by side.
+
+    Each pixel is `scale` wide and high, and the last frame stays for two seconds. UserError as save_png.
+    """
+    shown = []
+    for frame in frames:
+        row = torch.cat([to_uint8(one) for one in frame], dim=2)  # (3, H, W of all)
+        large = row.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+        shown.append(Image.fromarray(large.permute(1, 2, 0).numpy()).quantize(64))
+    stay = [milliseconds] * (len(shown) - 1) + [2000]
+    _write(shown[0], path, "GIF", save_all=True, append_images=shown[1:], duration=stay, loop=0)
+
+
 def read_png(path: Path | str, image_size: int | None = None) -> Tensor:
     """A picture file -> float32 (3, H, W) in [-1, 1], or squashed (3, S, S). UserError as read_picture."""
     return to_float(torch.from_numpy(read_picture(path, image_size).transpose(2, 0, 1).copy()))  # (3, H, W)
 
 
 def _write_png(image: Tensor, path: Path | str) -> None:
+    _write(Image.fromarray(image.permute(1, 2, 0).numpy()), path, "PNG")  # (H, W, 3)
+
+
+def _write(image: Image.Image, path: Path | str, kind: str, **options: Any) -> None:
     packed = io.BytesIO()  # packed first, so that a full disk is met by plain file writing, which tells it clearly
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(packed, format="PNG")  # (H, W, 3)
+    image.save(packed, format=kind, **options)
     with atomic_path(path) as temporary:
         temporary.write_bytes(packed.getbuffer())

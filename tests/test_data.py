@@ -28,6 +28,7 @@ from lab7.data import (
     read_conditions,
     read_picture,
     read_png,
+    save_gif,
     save_grid,
     save_png,
     unseen_combinations,
@@ -420,3 +421,15 @@ def test_a_grid_goes_row_by_row(tmp_path):
     assert (grid[:2] == 255).all() and (grid[:, :2] == 255).all() and (grid[8:, 18:] == 255).all()
     save_grid(torch.zeros(2, 3, 4, 4), tmp_path / "short.png", columns=8)
     assert read_picture(tmp_path / "short.png").shape == (8, 14, 3)
+
+
+def test_an_animation_holds_every_frame_enlarged_and_rests_on_the_last(tmp_path):
+    frames = [[torch.full((3, 4, 6), level), torch.full((3, 4, 6), -level)] for level in (-1.0, 0.0, 1.0)]
+    save_gif(frames, tmp_path / "moving.gif", scale=3, milliseconds=80)
+    with Image.open(tmp_path / "moving.gif") as found:
+        assert found.n_frames == 3 and found.size == (36, 12) and found.info["loop"] == 0
+        for index, (left, right, stay) in enumerate([(0, 255, 80), (128, 128, 80), (255, 0, 2000)]):
+            found.seek(index)
+            pixels = np.asarray(found.convert("RGB"))
+            assert found.info["duration"] == stay
+            assert (pixels[:, :18] == left).all() and (pixels[:, 18:] == right).all()
