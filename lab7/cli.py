@@ -84,6 +84,8 @@ class Train:
     """Name of the run (default: the preset's)."""
     resume: bool = False
     """Go on with a run that was stopped."""
+    weights: Path | None = None
+    """Begin a new run with these weights, or those of a run's folder, wherever they fit (default: random ones)."""
     settings: Settings = ()
     """Settings to change, such as batch_size=16."""
     score: bool = True
@@ -114,7 +116,7 @@ class Train:
         judge = default_judge(best_device()) if self.score or preset.train.evaluate_every else None
         second = second_judge(best_device()) if self.score else None
         evaluate = experiments.plateau_scores(judge) if judge else None
-        folder = train(preset, name, resume=self.resume, evaluate=evaluate)
+        folder = train(preset, name, resume=self.resume, start=self.weights, evaluate=evaluate)
         if not PartialState().is_main_process:
             return 0
         if self.score and judge:
@@ -122,6 +124,7 @@ class Train:
         result = read_json(folder / "result.json", "a run's result")
         lines = [f"{short(folder)}: {result['images_seen']} pictures seen in {result['seconds']:.0f} s"]
         lines += [_score_line(name, found["top_k"]) for name, found in result.get("accuracy", {}).items()]
+        lines += [_ceiling_line(judge)] if judge else []
         _tell(self.json, result, *lines)
         return 0
 
@@ -283,7 +286,7 @@ class JudgeCommand:
         judge = load_judge(self.weights, best_device()) if self.weights else default_judge(best_device())
         found = count_pictures(judge, self.images, _conditions(self.conditions))
         lines = [f"{found['pictures']} pictures, {judge.name}", _score_line("top-k", found["top_k"])]
-        _tell(self.json, found, *lines, _score_line("exact", found["exact"]))
+        _tell(self.json, found, *lines, _score_line("exact", found["exact"]), _ceiling_line(judge))
         return 0
 
 
@@ -440,6 +443,15 @@ def _score_line(name: str, found: dict[str, Any]) -> str:
         f"{name}: {found['hits']}/{found['total']} = {found['accuracy']:.4f} "
         f"(95% interval {found['low']:.4f} to {found['high']:.4f})"
     )
+
+
+def _ceiling_line(judge: Any) -> str:
+    from lab7.examination import ceiling
+
+    most = ceiling(judge)
+    if most != most:
+        return f"ceiling: unknown, for {judge.name} was not examined; 'lab7 judge --examine' does"
+    return f"ceiling: on unseen renders this judge finds {most:.4f} of the objects"
 
 
 def _arm_line(row: dict[str, Any]) -> str:

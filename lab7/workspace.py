@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lab7 import experiments
+from lab7 import examination, experiments
 from lab7.arms import arm_preset, get_arm, run_name
 from lab7.config import Preset, get_preset, override, to_dict
 from lab7.files import (
@@ -99,12 +99,7 @@ class Workspace:
 
     def examination(self, judge: Judge) -> dict[str, Any] | None:
         """How that judge did on renders that it never saw; None for one without a record, such as the course's."""
-        for folder in (self.data / "weights", shipped_dir() / "weights"):
-            for path in sorted(folder.glob("*.json")):
-                record = read_json(path, "a judge's record")
-                if record.get("sha256") == judge.sha256:
-                    return record["examination"]
-        return None
+        return examination.recorded(judge, self.data)
 
     def run(self, name: str, progress: bool = False) -> Path:
         """The folder of an arm's finished, scored run: recorded (`quick`), found, or trained and scored now.
