@@ -157,6 +157,36 @@ class Drawer:
 
 def load_drawer(path: Path | str, device: str | torch.device = "cpu") -> Drawer:
     """Read a file that `save_weights` wrote. Raises UserError if it is missing, damaged or of another kind."""
+    path, tensors, metadata = _read_weights(path)
+    try:
+        preset = config.from_dict(json.loads(metadata["lab7"]), where=short(path))
+        normaliser = Normaliser.from_state({key: tensors.pop(f"normaliser.{key}") for key in ("mean", "std")})
+        model = build_model(preset)
+        model.load_state_dict(tensors)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise _not_ours(path, error) from None
+    model = model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    schedule = make_schedule(preset).to(device)
+    return Drawer(model, schedule, normaliser.to(device), preset, path)
+
+
+def start_from(model: nn.Module, path: Path | str) -> tuple[Path, list[str]]:
+    """Give a model the weights of a file that `save_weights` wrote, wherever name and shape are the same.
+
+    Returns the file and the names of the model's weights that it lacks, which stay as they were: the parts in which
+    the two networks differ. Raises UserError if the file is missing or damaged, or holds nothing that fits.
+    """
+    path, tensors, _ = _read_weights(path)
+    own = model.state_dict()
+    fitting = {name: value for name, value in tensors.items() if name in own and value.shape == own[name].shape}
+    if not fitting:
+        raise UserError(f"{short(path)}: holds no weights of this network; train from the weights of its own kind")
+    model.load_state_dict(fitting, strict=False)
+    return path, [name for name in own if name not in fitting]
+
+
+def _read_weights(path: Path | str) -> tuple[Path, dict[str, Tensor], dict[str, str]]:
+    """The file (that of a run where its folder is given), its tensors in float32, and what is written beside them."""
     path = Path(path)
     if path.is_dir():
         path = path / "weights.safetensors"
@@ -164,18 +194,16 @@ def load_drawer(path: Path | str, device: str | torch.device = "cpu") -> Drawer:
         raise UserError(f"{short(path)}: no such weights; train some with 'lab7 train', or name another file")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        preset = config.from_dict(json.loads(metadata["lab7"]), where=short(path))
-        normaliser = Normaliser.from_state({key: tensors.pop(f"normaliser.{key}") for key in ("mean", "std")})
-        model = build_model(preset)
-        model.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in tensors.items()})
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{short(path)}: not weights that 'lab7 train' wrote ({reason})") from None
-    model = model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    schedule = make_schedule(preset).to(device)
-    return Drawer(model, schedule, normaliser.to(device), preset, path)
+            metadata = file.metadata() or {}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise _not_ours(path, error) from None
+    return path, {name: v.float() if v.is_floating_point() else v for name, v in tensors.items()}, metadata
+
+
+def _not_ours(path: Path, error: Exception) -> UserError:
+    reason = str(error).splitlines()[0]
+    return UserError(f"{short(path)}: not weights that 'lab7 train' wrote ({reason})")
 
 
 def _known(what: str, name: str, table: Mapping[str, Any]) -> Any:

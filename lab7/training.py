@@ -27,8 +27,8 @@ from lab7.checkpoints import append_metrics, open_run, save_checkpoint, trim_met
 from lab7.conditions import held_out_pairs, load_list, without_pairs
 from lab7.config import Preset
 from lab7.data import load_pictures
-from lab7.drawing import Drawer, build_model, make_schedule, save_weights
-from lab7.files import Failure, UserError, data_dir, runs_dir, sha256, short, write_json
+from lab7.drawing import Drawer, build_model, make_schedule, save_weights, start_from
+from lab7.files import Failure, UserError, data_dir, read_json, runs_dir, sha256, short, write_json
 from lab7.memory import keep_memory
 from lab7.normalise import draw, epoch_order, fit_normaliser
 from lab7.optimizers import make_optimizer
@@ -48,6 +48,7 @@ def train(
     name: str,
     *,
     resume: bool = False,
+    start: Path | None = None,
     evaluate: Evaluate | None = None,
     progress: bool = True,
     data: Path | None = None,
@@ -55,6 +56,8 @@ def train(
 ) -> Path:
     """Train the preset's network on the pictures in `data` and return the run's folder, runs/NAME.
 
+    A new run begins with random weights, or with those in `start` (a file or a run's folder): what is trained before
+    is then told in result.json as "started_from", and counted in its "images_seen" and "seconds".
     Raises UserError if the run exists and `resume` is not set, or was begun with other settings; Failure with the
     step, the pictures and the advice if the loss is no longer finite (the last checkpoint is kept).
     """
@@ -76,7 +79,9 @@ def train(
     schedule = make_schedule(preset).to(device)
     length = run_length(plan, len(pictures))
 
-    net = build_model(preset, plan.seed).to(device).to(memory_format=torch.channels_last)
+    net = build_model(preset, plan.seed)
+    before = _begin(net, start, main and progress) if start and state is None else {}
+    net = net.to(device).to(memory_format=torch.channels_last)
     average = AveragedModel(net, multi_avg_fn=ema_update(plan.ema_decay), use_buffers=True) if plan.ema_decay else None
     model, optimizer = accelerator.prepare(net, make_optimizer(plan, net))
     if plan.compile == "yes":
@@ -90,7 +95,7 @@ def train(
         plateau.load_state_dict(state["plateau"])
         if average is not None:
             average.load_state_dict(state["average"])
-        step, seconds = state["step"], state["seconds"]
+        step, seconds, before = state["step"], state["seconds"], state.get("before", {})
         if step == length.steps and (folder / "result.json").exists():
             return folder  # it was finished, and perhaps scored
     if main:
@@ -147,6 +152,7 @@ def train(
                 {
                     "step": step,
                     "seconds": log.seconds,
+                    "before": before,
                     "model": net.state_dict(),
                     "average": average.state_dict() if average is not None else {},
                     "optimizer": optimizer.state_dict(),
@@ -160,13 +166,27 @@ def train(
             folder / "result.json",
             {"name": name, "preset": preset.name, "settings": config.to_dict(preset)}
             | {"seed": plan.seed, "steps": step, "epochs": round(step / length.steps_per_epoch, 3)}
-            | {"images_seen": step * length.batch, "seconds": round(log.seconds, 1), "precision": precision}
+            | {"images_seen": before.get("images_seen", 0) + step * length.batch}
+            | {"seconds": round(before.get("seconds", 0) + log.seconds, 1), "precision": precision}
+            | ({"started_from": before} if before else {})
             | provenance(device)
             | {"processes": accelerator.num_processes, "pictures": len(pictures)}
             | {"weights_sha256": sha256(folder / "weights.safetensors")},
         )
     accelerator.wait_for_everyone()
     return folder
+
+
+def _begin(net: nn.Module, start: Path, tell: bool) -> dict[str, Any]:
+    """Give `net` the weights in `start`; returns whose they are, and how long they were trained as far as is known."""
+    path, fresh = start_from(net, start)
+    if tell:
+        new = f"; new are {', '.join(fresh[:3])}{' and more' if fresh[3:] else ''}" if fresh else ""
+        tqdm.write(f"begins with {short(path)}{new}", file=sys.stderr)
+    beside = path.parent / "result.json"
+    told = read_json(beside, "a run's result") if beside.exists() else {}
+    keys = ("name", "commit", "device", "precision", "images_seen", "seconds", "started_from")
+    return {"weights_sha256": sha256(path)} | {key: told[key] for key in keys if key in told}
 
 
 def _loss(

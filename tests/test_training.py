@@ -279,3 +279,44 @@ def test_snapshots_lie_on_whole_epochs_or_within_a_short_run():
     assert all(step % 562 == 0 for step in length.snapshots) and len(length.snapshots) >= 6
     short = run_length(override(get_preset("quick"), ["max_steps=150", "snapshots=3"]).train, 18_009)
     assert short.steps == 150 and short.snapshots[-1] == 150 and short.snapshots[0] < 150
+
+
+def test_a_run_begins_with_given_weights_and_tells_whose_they_are(folder, tmp_path):
+    first = run(folder, tmp_path, name="first")
+    again = run(folder, tmp_path, "max_steps=1", "learning_rate=0", "ema_decay=0", "norm=group", name="again")
+    second = run(folder, tmp_path, "max_steps=1", "learning_rate=0", "ema_decay=0", name="second", start=first)
+    begun, kept, fresh = (load_file(path / "weights.safetensors") for path in (first, second, again))
+    moves = ("running_mean", "running_var", "num_batches_tracked")  # of batch norm, which follows what it sees
+    names = [name for name in begun if not name.endswith(moves)]
+    assert all(torch.equal(begun[name], kept[name]) for name in names)
+    assert any(name in fresh and not torch.equal(begun[name], fresh[name]) for name in names)
+
+    one, two = (json.loads((path / "result.json").read_text()) for path in (first, second))
+    assert two["started_from"]["weights_sha256"] == one["weights_sha256"]
+    assert two["images_seen"] == one["images_seen"] + 4 and two["seconds"] > one["seconds"]
+    assert "started_from" not in one
+
+
+def test_weights_fit_where_the_networks_are_alike(folder, tmp_path, capsys):
+    first = run(folder, tmp_path, "network=modern", name="first")
+    other = toy("network=modern", "max_steps=2", "share=yes")
+    path = training.train(other, "shared", data=folder, runs=tmp_path, start=first, progress=True)
+    assert "new are head.weight, head.bias" in capsys.readouterr().err
+    assert json.loads((path / "result.json").read_text())["started_from"]["name"] == "first"
+    with pytest.raises(UserError, match="holds no weights of this network"):
+        run(folder, tmp_path, name="report", start=first)
+    with pytest.raises(UserError, match=r"nowhere\.safetensors: no such weights"):
+        run(folder, tmp_path, name="none", start=tmp_path / "nowhere.safetensors")
+
+
+def test_a_run_that_began_with_weights_resumes_and_still_tells(folder, tmp_path):
+    first = run(folder, tmp_path, name="first")
+    whole = run(folder, tmp_path, "max_steps=4", name="whole", start=first)
+    part = tmp_path / "part"
+    run(folder, tmp_path, "max_steps=4", name="part", start=first)
+    state = torch.load(part / "checkpoint.pt", weights_only=True)
+    assert state["before"]["name"] == "first"
+    (part / "result.json").unlink()
+    run(folder, tmp_path, "max_steps=4", name="part", resume=True)
+    one, two = (json.loads((path / "result.json").read_text()) for path in (whole, part))
+    assert one["started_from"] == two["started_from"] and one["images_seen"] == two["images_seen"]
