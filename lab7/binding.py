@@ -61,6 +61,7 @@ TABLES = {
     "table7_judge_ablation": "05_sampling",
     "table8_mistakes": "05_sampling",
     "table9_difference": "06_ablation",
+    "table10_errata": "06_ablation",
 }
 
 
