@@ -188,6 +188,7 @@ def test_judge_reads_both_forms_of_names(capsys, place, course_judge):
     code, out, _ = call(capsys, "judge", "--images", "many", "--conditions", "red cube", "cyan sphere, gray cube")
     hits = f"top-k: {many['top_k']['hits']}/9 = "
     assert code == 0 and out.startswith("6 pictures, the course's judge") and hits in out and "95% interval" in out
+    assert "ceiling: unknown, for the course's judge" in out
 
 
 def test_judge_refuses(capsys, place, course_judge):
@@ -211,6 +212,8 @@ def test_without_the_courses_judge_ours_speaks(capsys, place, weights):
     call(capsys, "sample", "--weights", weights, "--conditions", *CLASSES[:3], "--out", "drawn")
     code, out, _ = call(capsys, "judge", "--images", "drawn", "--conditions", "drawn/conditions.json", "--json")
     assert code == 0 and not json.loads(out)["judge"]["is_course"]
+    code, out, _ = call(capsys, "judge", "--images", "drawn", "--conditions", "drawn/conditions.json")
+    assert code == 0 and "ceiling: on unseen renders this judge finds 0.99" in out
 
 
 def test_the_report_refuses_what_no_notebook_has(capsys):

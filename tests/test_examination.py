@@ -59,3 +59,11 @@ def test_finding_by_what_is_hidden():
     outputs[0, first] = -1.0  # the first object of the first picture is missed
     rows = by_hidden(outputs, labels, [[0.0], [0.0, 0.3], [0.0, 0.3, 0.9]] * 2)
     assert [(row["hits"], row["total"]) for row in rows] == [(5, 6), (4, 4), (2, 2)]
+
+
+def test_an_examination_is_found_by_the_judges_hash(judge, tmp_path):
+    assert examination.recorded(judge, tmp_path) is None and np.isnan(examination.ceiling(judge, tmp_path))
+    (tmp_path / "weights").mkdir()
+    exam = {"clean": {"top_k": {"accuracy": 0.5}}}
+    (tmp_path / "weights" / "own.json").write_text(json.dumps({"sha256": judge.sha256, "examination": exam}))
+    assert examination.recorded(judge, tmp_path) == exam and examination.ceiling(judge, tmp_path) == 0.5
