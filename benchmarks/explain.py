@@ -101,8 +101,7 @@ def shared(drawer: Drawer, options: argparse.Namespace) -> dict[str, Any]:
             gradients = probes.place_gradients(unet(twin), twin.schedule, x_0, condition, generator(seed))
             summed = {place: g.sum(dim=0, keepdim=True) for place, g in gradients.items()}
             sizes = {place: g.norm().item() for place, g in summed.items()}
-            found = objects_found(twin, twin.model, options.samples)
-            twins.append({"gradients": cosines(summed), "sizes": sizes, "losses": losses, "found": found})
+            twins.append({"gradients": cosines(summed), "sizes": sizes, "losses": losses})
         told["twins"][kind] = twins
     return told | {"steps": options.steps}
 
@@ -119,8 +118,13 @@ def clamp(drawer: Drawer, options: argparse.Namespace) -> dict[str, Any]:
 
             def watch(step: int, t: int, x_t: Tensor, x_0: Tensor, steps: list = steps, twin: Drawer = twin) -> None:
                 guess = twin.normaliser.decode(x_0)
-                shares = {"white": (guess >= 1).float().mean().item(), "black": (guess <= -1).float().mean().item()}
-                steps.append({"t": t, "mean": guess.mean().item()} | shares)
+                if step % 5 == 0:
+                    row = {
+                        "mean": guess.mean(),
+                        "white": (guess >= 1).float().mean(),
+                        "black": (guess <= -1).float().mean(),
+                    }
+                    steps.append({"t": t} | {key: round(value.item(), 4) for key, value in row.items()})
 
             images = twin.draw(
                 conditions, sampler="ddpm", num_steps=100, guidance_scale=1.0, clamp=where, size=32, callback=watch

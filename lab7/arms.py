@@ -30,7 +30,7 @@ class Arm:
 _UP_DOWN = {"test": 0.6528, "new_test": 0.7262}
 _OURS = (
     *("network=modern", "schedule=shifted", "target=v", "draw_t=stratified"),
-    *("optimizer=muon", "weight_decay=0.01"),
+    *("optimizer=muon", "weight_decay=0.01", "tokens_at=all"),
 )
 _PLACED = (*_OURS, "tokens=no")  # for tokens would tell the lowest level, wherever else the label enters
 _BRIEF = ("epochs=9",)  # 20 minutes on two cores

@@ -49,6 +49,9 @@ FIGURES = {  # what the template shows -> the notebook that makes it
     "fig18_confusion": "05_sampling",
     "fig19_mistakes": "05_sampling",
     "fig20_laptop_epochs": "04_training",
+    "fig22_hidden": "06_ablation",
+    "fig23_batch_norm": "06_ablation",
+    "fig24_clamps": "06_ablation",
     "table2_epochs_up_down": "04_training",
     "table3_epochs_up": "04_training",
 }

@@ -164,3 +164,23 @@ def test_a_run_without_pictures_is_told(tmp_path):
     write_text(tmp_path / "metrics.jsonl", "")
     with pytest.raises(UserError, match="holds no pictures"):
         plots_training.read_snapshots(tmp_path)
+
+
+def test_figures_of_what_was_probed_show_every_variant():
+    from lab7 import plots_probes
+
+    drift = [{"t": 1, "shift": 0.3, "spread": 1.0}, {"t": 9, "shift": 0.1, "spread": 0.8}]
+    figure = plots_probes.level_figure([1, 9], {"kept": [1.0, 0.1], "other": [2.0, 0.3]}, drift)
+    left, right = figure.axes
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["kept", "other"]
+    assert [line.get_ydata().tolist() for line in right.lines] == [[0.3, 0.1], [1.0, 0.8]]
+
+    steps = [{"t": 10, "white": 0.25, "black": 0.5, "mean": 0.0}, {"t": 0, "white": 0.0, "black": 0.0, "mean": 0.0}]
+    told = {"steps": steps, "histogram": [1 / 60] * 60}
+    figure = plots_probes.clamp_figure(
+        {"plain": {"clamps": {"none": told, "output": told, "x_0": told}}}, {"plain": "p"}
+    )
+    assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [
+        [0.75, 0.0]
+    ] * 2  # the output's clamp is no step's
+    assert len(figure.axes[1].get_legend().get_texts()) == 3
