@@ -152,7 +152,7 @@ def nodes(notebook: nbformat.NotebookNode) -> Iterator[ast.AST]:
 def test_figures_and_tables_are_committed_and_in_the_readmes_map():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     known = {**binding.FIGURES, **binding.SWEEP, **binding.TABLES}
-    named = set(re.findall(r"\b(?:fig\d\d|table\d)_\w+?(?=\.(?:png|svg|csv|md)\b|\b)", readme))
+    named = set(re.findall(r"\b(?:fig\d\d|table\d+)_\w+?(?=\.(?:png|svg|csv|md)\b|\b)", readme))
     assert named == set(known)
     for name, made_by in known.items():
         wanted = ("png", "svg") if name.startswith("fig") or name in binding.FIGURES else ("csv", "md")
