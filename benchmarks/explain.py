@@ -129,8 +129,7 @@ def clamp(drawer: Drawer, options: argparse.Namespace) -> dict[str, Any]:
             images = twin.draw(
                 conditions, sampler="ddpm", num_steps=100, guidance_scale=1.0, clamp=where, size=32, callback=watch
             )
-            flat = images.flatten().tolist()
-            quantiles = torch.tensor(flat).quantile(torch.tensor([0.001, 0.05, 0.5, 0.95, 0.999])).tolist()
+            quantiles = images.flatten().quantile(torch.tensor([0.001, 0.05, 0.5, 0.95, 0.999])).tolist()
             counts = torch.histc(images, bins=60, min=-1.5, max=1.5) / images.numel()
             told[normalise]["clamps"][where] = {
                 "steps": steps,

@@ -63,13 +63,16 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move each matrix against its orthogonalised Nesterov momentum; a closure is not taken."""
         for group in self.param_groups:
+            bf16 = choose_precision(group["params"][0].device) == "bf16"
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
-                momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                state = self.state[weight]
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                momentum = state["momentum"]
                 momentum.lerp_(weight.grad, 1 - group["momentum"])
                 ahead = weight.grad.lerp(momentum, group["momentum"])
-                bf16 = choose_precision(weight.device) == "bf16"
                 update = orthogonal(ahead.bfloat16() if bf16 else ahead)
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 rows_a_column = weight.shape[0] / weight.shape[1]
