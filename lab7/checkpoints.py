@@ -6,6 +6,7 @@ runs/NAME/config.json  metrics.jsonl  checkpoint.pt  samples/step_*.png  weights
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,16 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return lines
+
+
+def carry_on(before: Path, folder: Path) -> None:
+    """Give a new run's folder the curve and the pictures of the finished run that it begins with."""
+    if not (before / "result.json").exists():  # weights that lie elsewhere
+        return
+    write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in read_metrics(before)))
+    for path in sorted((before / "samples").glob("step_*.png")):
+        with atomic_path(folder / "samples" / path.name) as temporary:
+            shutil.copyfile(path, temporary)
 
 
 def trim_metrics(folder: Path, step: int) -> None:

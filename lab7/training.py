@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from lab7 import config, diffusion
-from lab7.checkpoints import append_metrics, open_run, save_checkpoint, trim_metrics
+from lab7.checkpoints import append_metrics, carry_on, open_run, save_checkpoint, trim_metrics
 from lab7.conditions import held_out_pairs, load_list, without_pairs
 from lab7.config import Preset
 from lab7.data import load_pictures
@@ -38,6 +38,8 @@ from lab7.provenance import choose_precision, device_name, provenance
 from lab7.schedule import NoiseSchedule
 
 LOG_EVERY = 50  # steps between lines of metrics.jsonl
+
+_NOTHING: dict[str, Any] = {"steps": 0, "epochs": 0.0, "images_seen": 0, "seconds": 0.0}  # trained before a new run
 
 Evaluate = Callable[[Drawer], dict[str, float]]
 """The accuracy in [0, 1] on each list, for the plans "plateau" and "report"; no other plan looks at it."""
@@ -56,8 +58,8 @@ def train(
 ) -> Path:
     """Train the preset's network on the pictures in `data` and return the run's folder, runs/NAME.
 
-    A new run begins with random weights, or with those in `start` (a file or a run's folder): what is trained before
-    is then told in result.json as "started_from", and counted in its "images_seen" and "seconds".
+    A new run begins with random weights, or with those in `start` (a file or a run's folder). It then carries that
+    run's curve and pictures on: steps, epochs, pictures and seconds count from where it ended, told as "started_from".
     Raises UserError if the run exists and `resume` is not set, or was begun with other settings; Failure with the
     step, the pictures and the advice if the loss is no longer finite (the last checkpoint is kept).
     """
@@ -80,7 +82,7 @@ def train(
     length = run_length(plan, len(pictures))
 
     net = build_model(preset, plan.seed)
-    before = _begin(net, start, main and progress) if start and state is None else {}
+    before = _begin(net, start, main and progress) if start and state is None else _NOTHING
     net = net.to(device).to(memory_format=torch.channels_last)
     average = AveragedModel(net, multi_avg_fn=ema_update(plan.ema_decay), use_buffers=True) if plan.ema_decay else None
     model, optimizer = accelerator.prepare(net, make_optimizer(plan, net))
@@ -95,12 +97,14 @@ def train(
         plateau.load_state_dict(state["plateau"])
         if average is not None:
             average.load_state_dict(state["average"])
-        step, seconds, before = state["step"], state["seconds"], state.get("before", {})
+        step, seconds, before = state["step"], state["seconds"], state["before"]
         if step == length.steps and (folder / "result.json").exists():
             return folder  # it was finished, and perhaps scored
     if main:
         folder.mkdir(parents=True, exist_ok=True)
-        trim_metrics(folder, step)
+        if start and state is None:
+            carry_on(start if start.is_dir() else start.parent, folder)
+        trim_metrics(folder, before["steps"] + step)
         write_json(folder / "config.json", {"run": name} | config.to_dict(preset))
         if progress:
             told = f"{length.steps} steps of {length.batch} pictures in {precision} on {device_name(device)}"
@@ -108,7 +112,21 @@ def train(
     accelerator.wait_for_everyone()
 
     generator = torch.Generator(device)
-    log = _Log(folder, length, step, seconds, main, progress)
+
+    def state_now() -> dict[str, Any]:
+        return {
+            "step": step,
+            "seconds": log.seconds,
+            "before": before,
+            "model": net.state_dict(),
+            "average": average.state_dict() if average is not None else {},
+            "optimizer": optimizer.state_dict(),
+            "plateau": plateau.state_dict(),
+        }
+
+    log = _Log(folder, length, before, step, seconds, main, progress)
+    if main and start and state is None:
+        save_checkpoint(folder, state_now())  # so that a resume needs no word of where it began
     model.train()
     while step < length.steps:
         epoch, place = divmod(step, length.steps_per_epoch)
@@ -139,36 +157,26 @@ def train(
 
         if step in length.snapshots and main:
             with log.paused():
-                _snapshot(drawer, folder / "samples" / f"step_{step:07d}.png", data)
+                _snapshot(drawer, folder / "samples" / f"step_{before['steps'] + step:07d}.png", data)
         if evaluate and plan.evaluate_every and step % (plan.evaluate_every * length.steps_per_epoch) == 0:
             with log.paused():
                 scores = broadcast_object_list([evaluate(drawer) if main else None])[0]
                 plateau.step(scores)
-                log.tell({"step": step, "accuracy": scores, "plateau": plateau.factor})
+                log.tell({"step": before["steps"] + step, "accuracy": scores, "plateau": plateau.factor})
         model.train()
         if main and (step % plan.save_every == 0 or step == length.steps):
-            save_checkpoint(
-                folder,
-                {
-                    "step": step,
-                    "seconds": log.seconds,
-                    "before": before,
-                    "model": net.state_dict(),
-                    "average": average.state_dict() if average is not None else {},
-                    "optimizer": optimizer.state_dict(),
-                    "plateau": plateau.state_dict(),
-                },
-            )
+            save_checkpoint(folder, state_now())
     log.close()
     if main:
         save_weights(folder / "weights.safetensors", drawer.model, normaliser, preset)
         write_json(
             folder / "result.json",
             {"name": name, "preset": preset.name, "settings": config.to_dict(preset)}
-            | {"seed": plan.seed, "steps": step, "epochs": round(step / length.steps_per_epoch, 3)}
-            | {"images_seen": before.get("images_seen", 0) + step * length.batch}
-            | {"seconds": round(before.get("seconds", 0) + log.seconds, 1), "precision": precision}
-            | ({"started_from": before} if before else {})
+            | {"seed": plan.seed, "steps": before["steps"] + step}
+            | {"epochs": round(before["epochs"] + step / length.steps_per_epoch, 3)}
+            | {"images_seen": before["images_seen"] + step * length.batch}
+            | {"seconds": round(before["seconds"] + log.seconds, 1), "precision": precision}
+            | ({"started_from": before} if before != _NOTHING else {})
             | provenance(device)
             | {"processes": accelerator.num_processes, "pictures": len(pictures)}
             | {"weights_sha256": sha256(folder / "weights.safetensors")},
@@ -185,8 +193,8 @@ def _begin(net: nn.Module, start: Path, tell: bool) -> dict[str, Any]:
         tqdm.write(f"begins with {short(path)}{new}", file=sys.stderr)
     beside = path.parent / "result.json"
     told = read_json(beside, "a run's result") if beside.exists() else {}
-    keys = ("name", "commit", "device", "precision", "images_seen", "seconds", "started_from")
-    return {"weights_sha256": sha256(path)} | {key: told[key] for key in keys if key in told}
+    keys = ("name", "commit", "device", "precision", *_NOTHING, "started_from")
+    return _NOTHING | {"weights_sha256": sha256(path)} | {key: told[key] for key in keys if key in told}
 
 
 def _loss(
@@ -226,9 +234,18 @@ def _not_finite(folder: Path, step: int, value: float, pictures: Pictures, index
 class _Log:
     """The progress bar and metrics.jsonl of the main process; time spent in `paused` is not counted as speed."""
 
-    def __init__(self, folder: Path, length: Length, step: int, seconds: float, main: bool, progress: bool) -> None:
-        self._folder, self._length, self._main = folder, length, main
-        self._step, self._before, self._start = step, seconds, time.monotonic()
+    def __init__(
+        self,
+        folder: Path,
+        length: Length,
+        before: dict[str, Any],
+        step: int,
+        seconds: float,
+        main: bool,
+        progress: bool,
+    ) -> None:
+        self._folder, self._length, self._before, self._main = folder, length, before, main
+        self._step, self._spent, self._start = step, seconds, time.monotonic()
         self._losses: list[float] = []
         self._window = time.monotonic()
         shown = progress and main
@@ -239,7 +256,7 @@ class _Log:
     @property
     def seconds(self) -> float:
         """Seconds of training, those before a resume included."""
-        return self._before + time.monotonic() - self._start
+        return self._spent + time.monotonic() - self._start
 
     def step(self, loss: float, rate: float) -> None:
         self._step += 1
@@ -252,13 +269,13 @@ class _Log:
         self._bar.set_postfix_str(f"loss {mean:.4f}, {speed:.0f} images/s", refresh=False)
         self.tell(
             {
-                "step": self._step,
-                "epoch": round(self._step / self._length.steps_per_epoch, 4),
-                "images": self._step * self._length.batch,
+                "step": self._before["steps"] + self._step,
+                "epoch": round(self._before["epochs"] + self._step / self._length.steps_per_epoch, 4),
+                "images": self._before["images_seen"] + self._step * self._length.batch,
                 "loss": mean,
                 "learning_rate": rate,
                 "images_per_second": round(speed, 1),
-                "seconds": round(self.seconds, 1),
+                "seconds": round(self._before["seconds"] + self.seconds, 1),
             }
         )
         self._losses, self._window = [], time.monotonic()

@@ -297,6 +297,24 @@ def test_a_run_begins_with_given_weights_and_tells_whose_they_are(folder, tmp_pa
     assert "started_from" not in one
 
 
+def test_a_run_that_begins_with_anothers_weights_carries_its_curve_and_pictures_on(folder, tmp_path):
+    first = run(folder, tmp_path, name="first")
+    for name, resume in (("whole", False), ("part", True)):
+        second = run(folder, tmp_path, "max_steps=4", name=name, start=first)
+        if resume:  # as if it had been stopped after the checkpoint
+            (second / "result.json").unlink()
+            run(folder, tmp_path, "max_steps=4", name=name, resume=True)
+        one, two = (json.loads((path / "result.json").read_text()) for path in (first, second))
+        before, lines = read_metrics(first), read_metrics(second)
+        assert two["steps"] == one["steps"] + 4 == lines[-1]["step"]
+        assert two["images_seen"] == one["images_seen"] + 16 == lines[-1]["images"]
+        assert two["epochs"] == pytest.approx(lines[-1]["epoch"], abs=1e-3)
+        assert lines[: len(before)] == before and lines[-1]["seconds"] > before[-1]["seconds"]
+        strips = {path.name: path.read_bytes() for path in (second / "samples").glob("*.png")}
+        old = {path.name: path.read_bytes() for path in (first / "samples").glob("*.png")}
+        assert old.items() < strips.items() and f"step_{two['steps']:07d}.png" in strips
+
+
 def test_weights_fit_where_the_networks_are_alike(folder, tmp_path, capsys):
     first = run(folder, tmp_path, "network=modern", name="first")
     other = toy("network=modern", "max_steps=2", "share=yes")
