@@ -1,9 +1,10 @@
 """Accuracy and Frechet distance of a run against the number of steps, for each sampler.
 
-    python benchmarks/sampler_sweep.py [--run laptop] [--samples 8] [--threads 2] [--plans ddim:time:8 ...]
+    python benchmarks/sampler_sweep.py [--run laptop] [--samples 8] [--threads 2] [--plans ddim:time:8:0.25 ...]
 
 Every condition of the three lists is drawn so many times, from the same noise by every plan. Written to samplers.json
-in the run's folder after each plan; a plan that is in the file is not drawn again.
+in the run's folder after each plan; a plan that is in the file is not drawn again. A plan is sampler:spacing:steps,
+with a fourth part where the network is not asked below that share of T.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from lab7.results import find_run
 
 PLANS = (
     *(f"dpm_solver_pp:{spacing}:{steps}" for steps in (4, 6, 8, 10, 12, 16, 25) for spacing in ("time", "log_snr")),
-    *(f"ddim:time:{steps}" for steps in (4, 8, 12, 16, 25, 50)),
-    *(f"ddpm:time:{steps}" for steps in (8, 25, 50, 100, 1000)),
+    *(f"dpm_solver_pp:time:{steps}:0.25" for steps in (4, 6, 8, 10, 12, 16, 25)),
+    *(f"ddim:time:{steps}:0.25" for steps in (4, 8, 12, 16, 25, 50)),
+    *(f"ddpm:time:{steps}:0.25" for steps in (8, 25, 50, 100, 750)),
+    "ddpm:time:1000",
 )
 
 
@@ -53,8 +56,10 @@ def main() -> None:
     for plan in options.plans:
         if plan in told["plans"]:
             continue
-        sampler, spacing, steps = plan.split(":")
-        how = {"sampler": sampler, "spacing": spacing, "num_steps": int(steps), "guidance_scale": options.guidance}
+        sampler, spacing, steps, *rest = plan.split(":")
+        stop_at = float(rest[0]) if rest else 0.0
+        how = {"sampler": sampler, "spacing": spacing, "num_steps": int(steps), "stop_at": stop_at}
+        how |= {"guidance_scale": options.guidance}
         pictures: list[torch.Tensor] = []
         begun = time.monotonic()
         found = {
@@ -65,6 +70,7 @@ def main() -> None:
             "sampler": sampler,
             "spacing": spacing,
             "steps": int(steps),
+            "stop_at": stop_at,
             "seconds": round(time.monotonic() - begun, 1),
             "frechet": against_renders(judge, torch.cat(pictures), counts),
             "accuracy": {
@@ -74,13 +80,22 @@ def main() -> None:
         }
         write_json(path, told)
         print(plan, told["plans"][plan]["seconds"], "s", flush=True)
-    print(f"| sampler | spacing | steps | {' | '.join(conditions)} | exact | Frechet |")
-    print("|---" * (5 + len(conditions)) + "|")
-    for found in sorted(told["plans"].values(), key=lambda one: (one["sampler"], one["spacing"], one["steps"])):
+    print(f"| sampler | spacing | not below | steps | {' | '.join(conditions)} | exact | Frechet |")
+    print("|---" * (6 + len(conditions)) + "|")
+    for found in sorted(
+        told["plans"].values(), key=lambda one: [one[key] for key in ("sampler", "spacing", "stop_at", "steps")]
+    ):
         shares = [f"{found['accuracy'][name]['top_k']['accuracy']:.3f}" for name in conditions]
         exact = [found["accuracy"][name]["exact"] for name in conditions]
         pooled = sum(one["hits"] for one in exact) / sum(one["total"] for one in exact)
-        cells = [found["sampler"], found["spacing"], str(found["steps"]), *shares, f"{pooled:.3f}"]
+        cells = [
+            found["sampler"],
+            found["spacing"],
+            f"{found['stop_at']:g} T",
+            str(found["steps"]),
+            *shares,
+            f"{pooled:.3f}",
+        ]
         print(f"| {' | '.join(cells)} | {found['frechet']['distance']:.1f} |")
 
 

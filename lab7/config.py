@@ -92,6 +92,7 @@ class SamplingConfig:
     sampler: Literal["ddpm", "ddim", "dpm_solver_pp"] = "ddim"
     num_steps: int = 50  # network evaluations (twice as many with guidance)
     spacing: Literal["time", "log_snr"] = "time"  # in what the steps are equally long
+    stop_at: float = 0.0  # t / T below which the network is not asked: the picture predicted there is the answer
     guidance_scale: float = 2.0  # 1: the plain conditional model
     guidance_from: float = 0.0  # guidance acts where t / T is at least this
     guidance_to: float = 1.0  # and at most this
@@ -141,7 +142,7 @@ _LAPTOP = Preset(
     modern=ModernConfig(tokens_at="all"),
     diffusion=DiffusionConfig(schedule="shifted", target="v", draw_t="stratified"),
     train=TrainConfig(epochs=26, batch_size=48, optimizer="muon", weight_decay=0.01, warmup_steps=200, save_every=1000),
-    sampling=SamplingConfig(sampler="dpm_solver_pp", num_steps=16, guidance_scale=4.0),
+    sampling=SamplingConfig(sampler="dpm_solver_pp", num_steps=12, stop_at=0.25, guidance_scale=3.0),
 )
 
 PRESETS: dict[str, Preset] = {

@@ -102,6 +102,7 @@ class Drawer:
         num_steps: int | None = None,
         guidance_scale: float | None = None,
         spacing: str | None = None,
+        stop_at: float | None = None,
         guidance_interval: tuple[float, float] | None = None,
         precision: str | None = None,
         samples: int = 1,
@@ -125,7 +126,8 @@ class Drawer:
         if samples < 1:
             raise UserError(f"the number of samples must be at least 1, not {samples}")
         steps = min(plan.num_steps, self.schedule.num_steps) if num_steps is None else num_steps
-        self.schedule.timesteps(steps, spacing or plan.spacing)
+        where = spacing or plan.spacing, plan.stop_at if stop_at is None else stop_at
+        self.schedule.timesteps(steps, *where)
         labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)  # (N * K, 24)
         bf16 = choose_precision(self.device, precision or plan.draw_precision) == "bf16"
         if self.device.type == "cpu":
@@ -148,7 +150,8 @@ class Drawer:
                     callback,
                     target=self.preset.diffusion.target,
                     transform_x_0=self.clamp if clamp == "x_0" else None,
-                    spacing=spacing or plan.spacing,
+                    spacing=where[0],
+                    stop_at=where[1],
                     guidance_interval=guidance_interval or (plan.guidance_from, plan.guidance_to),
                 )
             pictures.append(self.to_pixels(self.clamp(x_0) if clamp == "output" else x_0, size))

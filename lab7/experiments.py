@@ -114,6 +114,7 @@ def score_run(
         "sampler": plan.sampler,
         "num_steps": min(plan.num_steps, drawer.schedule.num_steps),
         "spacing": plan.spacing,
+        "stop_at": plan.stop_at,
         "guidance_scale": plan.guidance_scale,
         "guidance_interval": (plan.guidance_from, plan.guidance_to),
         "clamp": plan.clamp,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -15,24 +15,26 @@ from lab7.plots import COLOURS, DASHES, STYLE, new_figure
 def steps_figure(record: Mapping[str, Any]) -> Figure:
     """Objects found, with the 95% Wilson interval, and Frechet distance against the number of steps, a line a sampler.
 
-    `record` is the samplers.json of a run: "plans", each with sampler, spacing, steps, accuracy by list and frechet.
+    `record` is the samplers.json of a run: "plans", each with sampler, spacing, stop_at, steps,
+    accuracy by list and frechet.
     """
     plans = list(record["plans"].values())
-    names = sorted({(plan["sampler"], plan["spacing"]) for plan in plans})
+    names = sorted({_kind(plan) for plan in plans})
     floor = plans[0]["frechet"]["floor"]
     with mpl.rc_context(STYLE):
         figure = new_figure(height=3.0)
         left, right = figure.subplots(1, 2)
-        for (sampler, spacing), colour, dash in zip(names, COLOURS, DASHES, strict=False):
+        for kind, colour, dash in zip(names, COLOURS, DASHES, strict=False):
             mine = sorted(
-                (plan for plan in plans if (plan["sampler"], plan["spacing"]) == (sampler, spacing)),
+                (plan for plan in plans if _kind(plan) == kind),
                 key=lambda plan: plan["steps"],
             )
             steps = [plan["steps"] for plan in mine]
             scores = [pooled(plan) for plan in mine]
             ends = [wilson(*score) for score in scores]
             shares = [hits / total for hits, total in scores]
-            label = f"{sampler}, equal in {spacing.replace('_', ' ')}" if sampler == "dpm_solver_pp" else sampler
+            sampler, spacing, stop_at = kind
+            label = sampler + (", log SNR" if spacing == "log_snr" else "") + (f", to {stop_at:g} T" if stop_at else "")
             left.fill_between(steps, [end[0] for end in ends], [end[1] for end in ends], color=colour, alpha=0.15, lw=0)
             left.plot(steps, shares, color=colour, linestyle=dash, marker="o", markersize=3.5, label=label)
             distances = [plan["frechet"]["distance"] for plan in mine]
@@ -51,7 +53,32 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def error_figure(rows: Sequence[Mapping[str, float]], num_steps: int, stop_at: float) -> Figure:
+    """What `probes.errors_of_x_0` found, against t / T, with the place where the sampler stops asking."""
+    times = [row["t"] / num_steps for row in rows]
+    lines = {
+        "objects": "objects and shadows",
+        "flat": "flat background",
+        "flat_itself": "flat background, mean as guess",
+    }
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=2.6)
+        axis = figure.subplots()
+        for (key, label), colour, dash in zip(lines.items(), COLOURS, DASHES, strict=False):
+            axis.plot(times, [row[key] for row in rows], color=colour, linestyle=dash, marker="o", ms=3.5, label=label)
+        axis.axvline(stop_at, color="#777777", linewidth=0.8)
+        axis.text(stop_at, 0.98, " not asked below", transform=axis.get_xaxis_transform(), va="top")
+        axis.set(xlabel="t / T", ylabel="error of predicted x_0\n(root mean square)")
+        axis.set_ylim(bottom=0)
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
 def pooled(plan: Mapping[str, Any], kind: str = "top_k") -> tuple[int, int]:
     """Hits and total of a plan over all lists."""
     scores = [found[kind] for found in plan["accuracy"].values()]
     return sum(score["hits"] for score in scores), sum(score["total"] for score in scores)
+
+
+def _kind(plan: Mapping[str, Any]) -> tuple[str, str, float]:
+    return plan["sampler"], plan["spacing"], plan.get("stop_at", 0.0)

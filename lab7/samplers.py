@@ -4,8 +4,8 @@
 
 `model(x_t, t, condition)` answers with what `target` names; an all-zero condition means none. Every sampler first
 turns that answer into a prediction of x_0 and eps, lets `transform_x_0` change the picture (clamp it, say), tells
-`callback(step, t, x_t, x_0)`, and then steps from t to the next smaller s. `spacing` says how the steps lie (see
-NoiseSchedule.timesteps), `guidance_interval` between which shares of T guidance acts.
+`callback(step, t, x_t, x_0)`, and then steps from t to the next smaller s. `spacing` and `stop_at` say how the steps
+lie (see NoiseSchedule.timesteps), `guidance_interval` between which shares of T guidance acts.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ def ddpm(
     target: str = "eps",
     transform_x_0: Transform | None = None,
     spacing: str = "time",
+    stop_at: float = 0.0,
     guidance_interval: tuple[float, float] = (0.0, 1.0),
 ) -> Tensor:
     """Ancestral sampling: draw x_s from the posterior q(x_s | x_t, x_0) (DDPM, Ho et al. 2020, eqs. 6 and 7).
@@ -82,7 +83,7 @@ def ddpm(
     x_T (B, 3, S, S) is standard normal, condition (B, 24); returns x_0 in model space. num_steps None takes all T.
     """
     x_t = x_T
-    timesteps = schedule.timesteps(num_steps, spacing)
+    timesteps = schedule.timesteps(num_steps, spacing, stop_at)
     for step, (t, s) in enumerate(zip(timesteps, timesteps[1:], strict=False)):
         x_0, _ = _predict(model, schedule, x_t, t, condition, guidance_scale, guidance_interval, target, transform_x_0)
         if callback is not None:
@@ -108,6 +109,7 @@ def ddim(
     target: str = "eps",
     transform_x_0: Transform | None = None,
     spacing: str = "time",
+    stop_at: float = 0.0,
     guidance_interval: tuple[float, float] = (0.0, 1.0),
     eta: float = 0.0,
 ) -> Tensor:
@@ -116,7 +118,7 @@ def ddim(
     eta = 0 is deterministic; eta = 1 has the variance of ancestral sampling (eq. 16). Shapes as for ddpm.
     """
     x_t = x_T
-    timesteps = schedule.timesteps(num_steps, spacing)
+    timesteps = schedule.timesteps(num_steps, spacing, stop_at)
     for step, (t, s) in enumerate(zip(timesteps, timesteps[1:], strict=False)):
         x_0, eps = _predict(
             model, schedule, x_t, t, condition, guidance_scale, guidance_interval, target, transform_x_0
@@ -145,6 +147,7 @@ def dpm_solver_pp(
     target: str = "eps",
     transform_x_0: Transform | None = None,
     spacing: str = "time",
+    stop_at: float = 0.0,
     guidance_interval: tuple[float, float] = (0.0, 1.0),
 ) -> Tensor:
     """The second-order multistep solver 2M of the diffusion ODE in x_0 (DPM-Solver++, Lu et al. 2022, algorithm 2).
@@ -154,7 +157,7 @@ def dpm_solver_pp(
     """
     x_t = x_T
     alpha_bar = schedule.alpha_bar64.tolist()
-    timesteps = schedule.timesteps(num_steps, spacing)
+    timesteps = schedule.timesteps(num_steps, spacing, stop_at)
     before: tuple[float, Tensor] | None = None  # the last step's length in log SNR / 2, and its x_0
     for step, (t, s) in enumerate(zip(timesteps, timesteps[1:], strict=False)):
         x_0, _ = _predict(model, schedule, x_t, t, condition, guidance_scale, guidance_interval, target, transform_x_0)

@@ -119,27 +119,38 @@ class NoiseSchedule(nn.Module):
             variance=((1 - a_s) / (1 - a_t) * beta_ts).float(),
         )
 
-    def timesteps(self, num_steps: int | None = None, spacing: str = "time") -> list[int]:
+    def timesteps(self, num_steps: int | None = None, spacing: str = "time", stop_at: float = 0.0) -> list[int]:
         """The steps that a sampler visits, T first and 0 last: `num_steps` strides.
+
+        None is visited below `stop_at` * T, from where the last stride leads straight to 0: the picture predicted there
+        is then the answer.
 
         Strides are equal in "time", or in "log_snr", the logarithm of alpha_bar / (1 - alpha_bar) (Lu et al. 2022), of
         which only -10 to 10 counts: beyond, all is noise or all is picture. Where whole steps are too coarse for that,
-        neighbours move apart. Raises UserError unless 1 <= num_steps <= T, and for another spacing.
+        neighbours move apart. Raises UserError unless 1 <= num_steps <= T and 0 <= stop_at < 1, where more steps are
+        asked for than lie above `stop_at`, and for another spacing.
         """
         count = self.num_steps if num_steps is None else num_steps
         if not 1 <= count <= self.num_steps:
             raise UserError(f"the number of sampling steps must be 1 to {self.num_steps}, not {count}")
         if spacing not in SPACINGS:
             raise UserError(f"unknown spacing '{spacing}'; known: {', '.join(SPACINGS)}")
+        if not 0 <= stop_at < 1:
+            raise UserError(f"stop_at is a share of T from 0 to below 1, not {stop_at}")
+        lowest = max(1, round(stop_at * self.num_steps))
+        if count > (most := self.num_steps - lowest + 1):
+            raise UserError(f"only {most} steps lie above stop_at={stop_at}, not {count}; ask for fewer")
         if spacing == "time":
-            return [round(self.num_steps * k / count) for k in range(count, -1, -1)]
+            last = max(self.num_steps / count, lowest)  # the least t that is visited
+            stride = (self.num_steps - last) / max(count - 1, 1)
+            return [*(round(self.num_steps - stride * k) for k in range(count)), 0]
         log_snr = torch.logit(self.alpha_bar64[1:]).clamp(-10, 10)  # of steps 1..T, falling
         wanted = torch.linspace(0, 1, count, dtype=torch.float64)
-        wanted = log_snr[-1] + wanted * (log_snr[0] - log_snr[-1])
+        wanted = log_snr[-1] + wanted * (log_snr[lowest - 1] - log_snr[-1])
         nearest = [self.num_steps] + [1 + int((log_snr - value).abs().argmin()) for value in wanted[1:]]
         for place in range(count):  # strictly falling, with room for the steps that follow
             highest = nearest[place - 1] - 1 if place else self.num_steps
-            nearest[place] = max(min(nearest[place], highest), count - place)
+            nearest[place] = max(min(nearest[place], highest), lowest + count - 1 - place)
         return [*nearest, 0]
 
     def extra_repr(self) -> str:

@@ -68,6 +68,9 @@ FIGURES = {
     "run_curves": lambda: plots_training.run_curves({"a": LINES, "b": LINES}),
     "demonstration_curve": lambda: plots_training.demonstration_curve(LINES[:2], LINES),
     "rate_curves": lambda: plots_training.rate_curves({"cosine": np.linspace(1, 0, 9)}, np.ones(9), [np.ones(9) / 2]),
+    "error_figure": lambda: plots_samplers.error_figure(
+        [{"t": t, "flat": 0.1, "objects": 0.2, "flat_itself": 0.05} for t in (10.0, 500.0)], 1000, 0.25
+    ),
     "initialisation_figure": lambda: plots_training.initialisation_figure(
         {"report": [{"up0": (1.0, 2.0), "out": (2.0, 1.0)}] * 2}, {"report": [[2.0, 1.0], [1.9, 0.9]]}
     ),

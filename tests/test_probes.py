@@ -28,6 +28,23 @@ def test_a_network_that_answers_nothing_errs_by_the_noises_variance(batch):
     assert losses == pytest.approx([1, 1, 1], abs=0.03)
 
 
+def test_errors_of_x_0_are_told_apart_and_noise_that_is_left_is_seen():
+    x_0 = torch.zeros(4, 3, 32, 32)
+    x_0[:, :, 8:16, 8:16] = 2.0
+
+    def leaky(x_t, t, condition):  # right, but for a tenth of the noise
+        a, s = SCHEDULE.sqrt_alpha_bar[t[0]], SCHEDULE.sqrt_one_minus_alpha_bar[t[0]]
+        return x_0 + 0.1 * (x_t - a * x_0) / s
+
+    rows = probes.errors_of_x_0(leaky, SCHEDULE, x_0, torch.zeros(4, 24), [10, 90], "x_0")
+    assert [row["t"] for row in rows] == [10, 90]
+    for row in rows:
+        assert row["flat"] == pytest.approx(0.1, abs=0.005) and row["leaked"] == pytest.approx(0.1, abs=0.005)
+        assert row["objects"] == pytest.approx(0.1, abs=0.01) and row["flat_itself"] == 0
+    blind = probes.errors_of_x_0(lambda x_t, t, c: torch.zeros_like(x_t), SCHEDULE, x_0, None, [50], "x_0")[0]
+    assert blind["flat"] == blind["leaked"] == 0 and blind["objects"] > 0.5
+
+
 @pytest.mark.parametrize("what", probes.HIDDEN)
 def test_the_hidden_layer_is_replaced_in_a_copy(batch, what):
     model = net()

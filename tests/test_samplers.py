@@ -124,6 +124,17 @@ def test_dpm_solver_pp_converges_faster_than_ddim(start):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values())
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_sampler_that_stops_early_answers_with_the_picture_predicted_there(sampler, kind, start):
+    x_T, condition = start
+    held = []
+    options = {"target": kind, "stop_at": 0.3, "callback": lambda step, t, x_t, x_0: held.append((t, x_0))}
+    got = sampler(toy_model, NoiseSchedule("cosine"), x_T, condition, 5, **options)
+    assert [t for t, _ in held] == [1000, 825, 650, 475, 300]
+    assert torch.allclose(got, held[-1][1], atol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.values())
 def test_guidance_acts_in_its_interval_alone(sampler, start):
     x_T, condition = start
     rows = {}

@@ -124,10 +124,24 @@ def test_buffers_of_the_report():
 @given(st.integers(2, 1000), st.sampled_from(["linear", "cosine"]), st.sampled_from(SPACINGS), st.data())
 def test_timesteps_lead_from_T_to_zero_without_repeats(num_steps, name, spacing, data):
     schedule = NoiseSchedule(name, num_steps)
-    count = data.draw(st.integers(1, num_steps))
-    steps = schedule.timesteps(count, spacing)
+    stop_at = data.draw(st.sampled_from([0.0, 0.15, 0.5]) | st.floats(0, 0.99))
+    lowest = max(1, round(stop_at * num_steps))
+    count = data.draw(st.integers(1, num_steps - lowest + 1))
+    steps = schedule.timesteps(count, spacing, stop_at)
     assert steps[0] == num_steps and steps[-1] == 0 and len(steps) == count + 1
     assert all(a > b for a, b in zip(steps, steps[1:], strict=False))
+    assert steps[-2] >= lowest
+
+
+def test_time_is_divided_evenly_down_to_where_the_network_is_no_more_asked():
+    schedule = NoiseSchedule("linear")
+    assert schedule.timesteps(4) == [1000, 750, 500, 250, 0] == schedule.timesteps(4, "time", 0.25)
+    assert schedule.timesteps(4, "time", 0.4) == [1000, 800, 600, 400, 0]
+    assert schedule.timesteps(4, "log_snr", 0.4)[-2:] == [400, 0]
+    with pytest.raises(UserError, match="only 601 steps lie above stop_at=0.4, not 602; ask for fewer"):
+        schedule.timesteps(602, "time", 0.4)
+    with pytest.raises(UserError, match="stop_at is a share of T from 0 to below 1, not 1"):
+        schedule.timesteps(4, "time", 1)
 
 
 @pytest.mark.parametrize("count", [0, 1001, -3])
