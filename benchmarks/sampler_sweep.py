@@ -21,6 +21,7 @@ from lab7.experiments import LISTS, score
 from lab7.files import UserError, write_json
 from lab7.frechet import against_renders
 from lab7.judge import default_judge, second_judge
+from lab7.plots_samplers import kind_of, pooled
 from lab7.provenance import choose_precision, provenance
 from lab7.results import find_run
 
@@ -82,20 +83,11 @@ def main() -> None:
         print(plan, told["plans"][plan]["seconds"], "s", flush=True)
     print(f"| sampler | spacing | not below | steps | {' | '.join(conditions)} | exact | Frechet |")
     print("|---" * (6 + len(conditions)) + "|")
-    for found in sorted(
-        told["plans"].values(), key=lambda one: [one[key] for key in ("sampler", "spacing", "stop_at", "steps")]
-    ):
+    for found in sorted(told["plans"].values(), key=lambda one: (*kind_of(one), one["steps"])):
         shares = [f"{found['accuracy'][name]['top_k']['accuracy']:.3f}" for name in conditions]
-        exact = [found["accuracy"][name]["exact"] for name in conditions]
-        pooled = sum(one["hits"] for one in exact) / sum(one["total"] for one in exact)
-        cells = [
-            found["sampler"],
-            found["spacing"],
-            f"{found['stop_at']:g} T",
-            str(found["steps"]),
-            *shares,
-            f"{pooled:.3f}",
-        ]
+        hits, total = pooled(found, "exact")
+        sampler, spacing, stop_at = kind_of(found)
+        cells = [sampler, spacing, f"{stop_at:g} T", str(found["steps"]), *shares, f"{hits / total:.3f}"]
         print(f"| {' | '.join(cells)} | {found['frechet']['distance']:.1f} |")
 
 

@@ -79,9 +79,8 @@ def carry_on(before: Path, folder: Path) -> None:
     """Give a new run's folder the curve and the pictures of the finished run that it begins with."""
     if not (before / "result.json").exists():  # weights that lie elsewhere
         return
-    write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in read_metrics(before)))
-    for path in sorted((before / "samples").glob("step_*.png")):
-        with atomic_path(folder / "samples" / path.name) as temporary:
+    for path in (*before.glob("metrics.jsonl"), *before.glob("samples/step_*.png")):
+        with atomic_path(folder / path.relative_to(before)) as temporary:
             shutil.copyfile(path, temporary)
 
 

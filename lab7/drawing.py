@@ -126,8 +126,9 @@ class Drawer:
         if samples < 1:
             raise UserError(f"the number of samples must be at least 1, not {samples}")
         steps = min(plan.num_steps, self.schedule.num_steps) if num_steps is None else num_steps
-        where = spacing or plan.spacing, plan.stop_at if stop_at is None else stop_at
-        self.schedule.timesteps(steps, *where)
+        spacing = spacing or plan.spacing
+        stop_at = plan.stop_at if stop_at is None else stop_at
+        self.schedule.timesteps(steps, spacing, stop_at)
         labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)  # (N * K, 24)
         bf16 = choose_precision(self.device, precision or plan.draw_precision) == "bf16"
         if self.device.type == "cpu":
@@ -150,8 +151,8 @@ class Drawer:
                     callback,
                     target=self.preset.diffusion.target,
                     transform_x_0=self.clamp if clamp == "x_0" else None,
-                    spacing=where[0],
-                    stop_at=where[1],
+                    spacing=spacing,
+                    stop_at=stop_at,
                     guidance_interval=guidance_interval or (plan.guidance_from, plan.guidance_to),
                 )
             pictures.append(self.to_pixels(self.clamp(x_0) if clamp == "output" else x_0, size))
@@ -188,11 +189,15 @@ def start_from(model: nn.Module, path: Path | str) -> tuple[Path, list[str]]:
     return path, [name for name in own if name not in fitting]
 
 
-def _read_weights(path: Path | str) -> tuple[Path, dict[str, Tensor], dict[str, str]]:
-    """The file (that of a run where its folder is given), its tensors in float32, and what is written beside them."""
+def weights_file(path: Path | str) -> Path:
+    """A file of weights: itself, or that of a run where the run's folder is given."""
     path = Path(path)
-    if path.is_dir():
-        path = path / "weights.safetensors"
+    return path / "weights.safetensors" if path.is_dir() else path
+
+
+def _read_weights(path: Path | str) -> tuple[Path, dict[str, Tensor], dict[str, str]]:
+    """The file (see weights_file), its tensors in float32, and what is written beside them."""
+    path = weights_file(path)
     if not path.exists():
         raise UserError(f"{short(path)}: no such weights; train some with 'lab7 train', or name another file")
     try:

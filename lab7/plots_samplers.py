@@ -19,16 +19,13 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
     accuracy by list and frechet.
     """
     plans = list(record["plans"].values())
-    names = sorted({_kind(plan) for plan in plans})
+    names = sorted({kind_of(plan) for plan in plans})
     floor = plans[0]["frechet"]["floor"]
     with mpl.rc_context(STYLE):
         figure = new_figure(height=3.0)
         left, right = figure.subplots(1, 2)
         for kind, colour, dash in zip(names, COLOURS, DASHES, strict=False):
-            mine = sorted(
-                (plan for plan in plans if _kind(plan) == kind),
-                key=lambda plan: plan["steps"],
-            )
+            mine = sorted((plan for plan in plans if kind_of(plan) == kind), key=lambda plan: plan["steps"])
             steps = [plan["steps"] for plan in mine]
             scores = [pooled(plan) for plan in mine]
             ends = [wilson(*score) for score in scores]
@@ -80,5 +77,6 @@ def pooled(plan: Mapping[str, Any], kind: str = "top_k") -> tuple[int, int]:
     return sum(score["hits"] for score in scores), sum(score["total"] for score in scores)
 
 
-def _kind(plan: Mapping[str, Any]) -> tuple[str, str, float]:
+def kind_of(plan: Mapping[str, Any]) -> tuple[str, str, float]:
+    """Sampler, spacing and stop_at of a plan; plans of different steps may be of one kind."""
     return plan["sampler"], plan["spacing"], plan.get("stop_at", 0.0)

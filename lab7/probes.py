@@ -6,7 +6,7 @@ on a copy; the network stays as it is.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,13 +29,10 @@ def loss_by_level(
     target: str = "eps",
 ) -> list[float]:
     """The mean squared error at each level t of `levels`, all pictures x_0 (B, 3, S, S) noised alike to it."""
-    eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
-    losses = []
-    for level in levels:
-        t = torch.full((len(x_0),), level)
-        answer = model(diffusion.add_noise(schedule, x_0, t, eps), t, condition)
-        losses.append(F.mse_loss(answer, diffusion.target_for(schedule, x_0, eps, t, target)).item())
-    return losses
+    return [
+        F.mse_loss(answer, diffusion.target_for(schedule, x_0, eps, t, target)).item()
+        for t, eps, _, answer in _answers(model, schedule, x_0, condition, levels)
+    ]
 
 
 @torch.no_grad()
@@ -54,16 +51,24 @@ def errors_of_x_0(
     share of the noise eps that is left in the prediction where it is flat.
     """
     flat = (F.max_pool2d(x_0.abs().amax(dim=1, keepdim=True), 9, 1, 4) < 0.35).expand_as(x_0)
-    eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
     rows = []
+    for t, eps, x_t, answer in _answers(model, schedule, x_0, condition, levels):
+        off = diffusion.predict_x_0_eps(schedule, answer, x_t, t, target)[0] - x_0
+        sizes = {"flat": off[flat], "objects": off[~flat], "flat_itself": x_0[flat]}
+        row = {"t": t[0].item()} | {name: each.square().mean().sqrt().item() for name, each in sizes.items()}
+        rows.append(row | {"leaked": (off * eps)[flat].mean().item()})
+    return rows
+
+
+def _answers(
+    model: nn.Module, schedule: NoiseSchedule, x_0: Tensor, condition: Tensor, levels: Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """(t, eps, x_t, the model's answer) at each level, with the same noise at all of them."""
+    eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
     for level in levels:
         t = torch.full((len(x_0),), level)
         x_t = diffusion.add_noise(schedule, x_0, t, eps)
-        off = diffusion.predict_x_0_eps(schedule, model(x_t, t, condition), x_t, t, target)[0] - x_0
-        sizes = {"flat": off[flat], "objects": off[~flat], "flat_itself": x_0[flat]}
-        row = {"t": float(level)} | {name: each.square().mean().sqrt().item() for name, each in sizes.items()}
-        rows.append(row | {"leaked": (off * eps)[flat].mean().item()})
-    return rows
+        yield t, eps, x_t, model(x_t, t, condition)
 
 
 def with_hidden(model: UNet, what: str) -> UNet:

@@ -27,7 +27,7 @@ from lab7.checkpoints import append_metrics, carry_on, open_run, save_checkpoint
 from lab7.conditions import held_out_pairs, load_list, without_pairs
 from lab7.config import Preset
 from lab7.data import load_pictures
-from lab7.drawing import Drawer, build_model, make_schedule, save_weights, start_from
+from lab7.drawing import Drawer, build_model, make_schedule, save_weights, start_from, weights_file
 from lab7.files import Failure, UserError, data_dir, read_json, runs_dir, sha256, short, write_json
 from lab7.memory import keep_memory
 from lab7.normalise import draw, epoch_order, fit_normaliser
@@ -103,7 +103,7 @@ def train(
     if main:
         folder.mkdir(parents=True, exist_ok=True)
         if start and state is None:
-            carry_on(start if start.is_dir() else start.parent, folder)
+            carry_on(weights_file(start).parent, folder)
         trim_metrics(folder, before["steps"] + step)
         write_json(folder / "config.json", {"run": name} | config.to_dict(preset))
         if progress:
@@ -112,6 +112,8 @@ def train(
     accelerator.wait_for_everyone()
 
     generator = torch.Generator(device)
+
+    log = _Log(folder, length, before, step, seconds, main, progress)
 
     def state_now() -> dict[str, Any]:
         return {
@@ -124,7 +126,6 @@ def train(
             "plateau": plateau.state_dict(),
         }
 
-    log = _Log(folder, length, before, step, seconds, main, progress)
     if main and start and state is None:
         save_checkpoint(folder, state_now())  # so that a resume needs no word of where it began
     model.train()
@@ -157,25 +158,24 @@ def train(
 
         if step in length.snapshots and main:
             with log.paused():
-                _snapshot(drawer, folder / "samples" / f"step_{before['steps'] + step:07d}.png", data)
+                _snapshot(drawer, folder / "samples" / f"step_{log.total['steps']:07d}.png", data)
         if evaluate and plan.evaluate_every and step % (plan.evaluate_every * length.steps_per_epoch) == 0:
             with log.paused():
                 scores = broadcast_object_list([evaluate(drawer) if main else None])[0]
                 plateau.step(scores)
-                log.tell({"step": before["steps"] + step, "accuracy": scores, "plateau": plateau.factor})
+                log.tell({"step": log.total["steps"], "accuracy": scores, "plateau": plateau.factor})
         model.train()
         if main and (step % plan.save_every == 0 or step == length.steps):
             save_checkpoint(folder, state_now())
     log.close()
     if main:
         save_weights(folder / "weights.safetensors", drawer.model, normaliser, preset)
+        total = log.total
         write_json(
             folder / "result.json",
             {"name": name, "preset": preset.name, "settings": config.to_dict(preset)}
-            | {"seed": plan.seed, "steps": before["steps"] + step}
-            | {"epochs": round(before["epochs"] + step / length.steps_per_epoch, 3)}
-            | {"images_seen": before["images_seen"] + step * length.batch}
-            | {"seconds": round(before["seconds"] + log.seconds, 1), "precision": precision}
+            | {"seed": plan.seed, "steps": total["steps"], "epochs": round(total["epochs"], 3)}
+            | {"images_seen": total["images_seen"], "seconds": round(total["seconds"], 1), "precision": precision}
             | ({"started_from": before} if before != _NOTHING else {})
             | provenance(device)
             | {"processes": accelerator.num_processes, "pictures": len(pictures)}
@@ -258,6 +258,13 @@ class _Log:
         """Seconds of training, those before a resume included."""
         return self._spent + time.monotonic() - self._start
 
+    @property
+    def total(self) -> dict[str, Any]:
+        """What was trained so far, by the names of result.json, that of the run it began with included."""
+        here = {"steps": self._step, "epochs": self._step / self._length.steps_per_epoch}
+        here |= {"images_seen": self._step * self._length.batch, "seconds": self.seconds}
+        return {name: self._before[name] + value for name, value in here.items()}
+
     def step(self, loss: float, rate: float) -> None:
         self._step += 1
         self._losses.append(loss)
@@ -266,16 +273,17 @@ class _Log:
             return
         speed = len(self._losses) * self._length.batch / (time.monotonic() - self._window)
         mean = sum(self._losses) / len(self._losses)
+        total = self.total
         self._bar.set_postfix_str(f"loss {mean:.4f}, {speed:.0f} images/s", refresh=False)
         self.tell(
             {
-                "step": self._before["steps"] + self._step,
-                "epoch": round(self._before["epochs"] + self._step / self._length.steps_per_epoch, 4),
-                "images": self._before["images_seen"] + self._step * self._length.batch,
+                "step": total["steps"],
+                "epoch": round(total["epochs"], 4),
+                "images": total["images_seen"],
                 "loss": mean,
                 "learning_rate": rate,
                 "images_per_second": round(speed, 1),
-                "seconds": round(self._before["seconds"] + self.seconds, 1),
+                "seconds": round(total["seconds"], 1),
             }
         )
         self._losses, self._window = [], time.monotonic()
