@@ -1,5 +1,6 @@
 """The report's machinery, on notebooks of two cells: order, parameters, failures, what is up to date."""
 
+import functools
 import json
 import os
 import signal
@@ -188,7 +189,10 @@ def test_ctrl_c_ends_at_once_leaves_no_kernel_and_keeps_what_was_finished(tmp_pa
     write_notebook(home / "notebooks" / "02_slow.ipynb", f"{tell}; time.sleep(60)")
     environment = os.environ | {"LAB7_HOME": str(home), "LAB7_BUILD": str(tmp_path / "build")}
     command = [sys.executable, "-m", "lab7.cli", "report", "--preset", "smoke"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # As from a terminal: a shell's background jobs, these tests among them, begin with Ctrl-C ignored.
+    process = subprocess.Popen(command, env=environment, preexec_fn=heard, **pipes)
     until = time.monotonic() + 90
     while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()) and time.monotonic() < until:
         assert process.poll() is None, process.communicate()[1]
