@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lab7.config import Preset, get_preset, override
 from lab7.files import UserError
@@ -25,6 +26,7 @@ class Arm:
     base: str = "small"  # the preset that it is trained with on two CPU cores
     brief: tuple[str, ...] = ()  # settings for two CPU cores alone
     drawn_by: str = ""  # the arm whose trained network it draws with; "": it is trained
+    beside: str = BASELINE  # the arm that it is compared with
 
 
 _UP_DOWN = {"test": 0.6528, "new_test": 0.7262}
@@ -33,7 +35,15 @@ _OURS = (
     *("optimizer=muon", "weight_decay=0.01", "tokens_at=all"),
 )
 _PLACED = (*_OURS, "tokens=no")  # for tokens would tell the lowest level, wherever else the label enters
-_BRIEF = ("epochs=9",)  # 20 minutes on two cores
+_BRIEF = ("image_size=32", "widths=96,128", "blocks=1,1", "epochs=4")  # ten minutes on one core
+OURS = "ours_up_down"
+
+
+def _our(name: str, title: str, *settings: str, **more: Any) -> Arm:
+    """An arm of our own U-Net, small enough for many trainings."""
+    options = {"base": "laptop", "brief": _BRIEF, "beside": OURS} | more
+    return Arm(f"ours_{name}", f"our U-Net, {title}", (*_PLACED, *settings), **options)
+
 
 ARMS: dict[str, Arm] = {
     arm.name: arm
@@ -67,18 +77,21 @@ ARMS: dict[str, Arm] = {
         Arm("report_clamp_output", "output clamped once", ("clamp=output",), "turns white", drawn_by=BASELINE),
         Arm("report_clamp_x_0", "x_0 clamped at every step", ("clamp=x_0",), "turns white", drawn_by=BASELINE),
         Arm("laptop", "our own U-Net", _OURS, base="laptop"),
-        *(
-            Arm(f"ours_{name}", f"our U-Net, {title}", (*_PLACED, setting), base="laptop", brief=_BRIEF)
-            for name, title, setting in (
-                ("up_down", "condition both ways", "condition_at=up_down"),
-                ("up", "condition in up-sampling only", "condition_at=up"),
-                ("down", "condition in down-sampling only", "condition_at=down"),
-                ("hidden", "condition at the lowest level only", "condition_at=hidden"),
-                ("none", "no condition", "condition_at=none"),
-                ("shared", "shared modulation", "embeddings=shared"),
-                ("product", "c * h + t", "scale_by=product"),
-            )
-        ),
+        _our("up_down", "condition both ways", "condition_at=up_down"),
+        _our("up", "condition in up-sampling only", "condition_at=up"),
+        _our("down", "condition in down-sampling only", "condition_at=down"),
+        _our("hidden", "condition at the lowest level only", "condition_at=hidden"),
+        _our("none", "no condition", "condition_at=none"),
+        _our("shared", "shared modulation", "embeddings=shared"),
+        _our("product", "c * h + t", "scale_by=product"),
+        _our("tokens", "an object token at every level too", "tokens=yes"),
+        _our("cosine", "cosine schedule", "schedule=cosine"),
+        _our("linear", "linear schedule", "schedule=linear"),
+        _our("plain", "cosine, pictures in [-1, 1]", "schedule=cosine", "normalise=plain", beside="ours_cosine"),
+        _our("no_average", "last weights, not their average", "ema_decay=0"),
+        _our("guidance_1", "no guidance", "guidance_scale=1", drawn_by=OURS),
+        _our("guidance_2", "guidance 2", "guidance_scale=2", drawn_by=OURS),
+        _our("clamp_x_0", "x_0 clamped at every step", "clamp=x_0", drawn_by=OURS),
     )
 }
 

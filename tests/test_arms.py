@@ -25,7 +25,7 @@ def test_an_arm_differs_from_its_preset_by_its_settings_alone(name):
 
 
 def test_no_two_arms_are_the_same():
-    presets = [str(arm_preset(arm, get_preset("small"))) for arm in ARMS.values()]
+    presets = [str(arm_preset(arm, get_preset("laptop"))) for arm in ARMS.values()]
     assert len(set(presets)) == len(presets)
     assert arm_preset(ARMS["laptop"], get_preset("laptop")) == get_preset("laptop")
 
@@ -33,7 +33,7 @@ def test_no_two_arms_are_the_same():
 def test_drawn_arms_change_only_how_is_drawn():
     for arm in ARMS.values():
         if arm.drawn_by:
-            mine, trained = (to_dict(arm_preset(one, get_preset("small"))) for one in (arm, get_arm(arm.drawn_by)))
+            mine, trained = (to_dict(arm_preset(one, get_preset("laptop"))) for one in (arm, get_arm(arm.drawn_by)))
             assert mine.pop("sampling") != trained.pop("sampling") and mine == trained
 
 
