@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from lab7.arms import BASELINE, arm_preset, get_arm, run_name, seeds_of
+from lab7.arms import arm_preset, get_arm, run_name
 from lab7.checkpoints import read_metrics
 from lab7.config import Preset
 from lab7.data import describe
 from lab7.files import Failure, UserError, read_json
 from lab7.plans import run_length
-from lab7.results import arm_rows
+from lab7.results import arm_rows, read_arms
 from lab7.workspace import Workspace, open_workspace
 
 MEMORY_GB = 2.0  # that one training of the small presets takes at most
@@ -162,20 +162,12 @@ def submit(jobs: Sequence[Job], cluster: str, folder: Path, options: dict[str, A
 
 
 def table(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """What came out of the finished runs: a row an arm and list, each beside the baseline of the same seeds."""
-    runs = jobs[0].workspace.runs
-    finished = {name: _results(name, jobs, runs) for name in dict.fromkeys([BASELINE, *(job.arm for job in jobs)])}
-    return arm_rows({name: found for name, found in finished.items() if found})
-
-
-def _results(arm: str, jobs: Sequence[Job], runs: Path) -> list[dict[str, Any]]:
+    """What came out of the finished runs: a row an arm and list, each beside its baseline of the same seeds."""
+    names = dict.fromkeys(job.arm for job in jobs)
     wanted = {job.seed for job in jobs}
-    found = [
-        read_json(path / "result.json", "a run's result")
-        for seed, path in seeds_of(arm, runs).items()
-        if seed in wanted
-    ]
-    return [result for result in found if "accuracy" in result]
+    found = read_arms(jobs[0].workspace.runs, [*(get_arm(name).beside for name in names), *names])
+    of_seeds = {name: [one for one in results if one["seed"] in wanted] for name, results in found.items()}
+    return arm_rows({name: results for name, results in of_seeds.items() if results})
 
 
 def _follow(futures: dict[Future[str], Job], steps: dict[Job, int], bar: tqdm) -> list[str]:

@@ -313,12 +313,15 @@ class Ablate:
     """With --submit: submitit's parameters, such as slurm_partition=gpu gpus_per_node=1."""
     list: bool = False
     """Instead: name the arms and which seeds of them are finished."""
+    record: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Instead: put what is finished of these arms, every seed, into one small file such as data/runs/ablation.json."""
     json: bool = False
     """Print one JSON document instead of lines."""
 
     def __call__(self) -> int:
         from lab7 import ablation
         from lab7.arms import ARMS, seeds_of
+        from lab7.results import write_record
         from lab7.workspace import open_workspace
 
         arms = tuple(ARMS) if self.arms == ("all",) else self.arms
@@ -329,6 +332,12 @@ class Ablate:
             _tell(self.json, finished, *lines)
             return 0
         jobs = ablation.plan_jobs(arms, ablation.parse_seeds(self.seeds), self.preset, self.settings)
+        if self.record:
+            runs = jobs[0].workspace.runs
+            added, held = write_record(self.record, runs, arms)
+            line = f"{short(self.record)}: {added} runs of {short(runs)} put in; it now holds {held}"
+            _tell(self.json, {"added": added, "held": held}, line)
+            return 0
         if self.submit != "no":
             options = _options(self.cluster)
             tasks = ablation.submit(jobs, self.submit, jobs[0].workspace.runs / "submitit", options)

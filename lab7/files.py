@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,12 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write JSON, keys in the order given, one trailing newline, atomically."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    """Write JSON, keys in the order given, a list of numbers on one line, one trailing newline, atomically."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    write_text(path, _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n")
+
+
+_NUMBERS = re.compile(r"(?<=\[)\n[-+.\deE,\s]+\n *(?=\])")  # within strings JSON has no line breaks
 
 
 def read_json(path: Path | str, what: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lab7.plots import COLOURS, DASHES, INK, STYLE, new_figure, to_shown
+from lab7.plots import COLOURS, DASHES, INK, PALE, STYLE, new_figure, to_shown
 
 FOUND, MISSED = "#222222", "#C44601"  # a miss is also marked by a cross
 
@@ -78,6 +78,36 @@ def accuracy_points(table: pd.DataFrame) -> Figure:
         axis.grid(False, axis="y")
         axis.set_xlabel("objects found / objects asked for")
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return figure
+
+
+def arms_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Arms on all lists together, a line each: the accuracy of every training, and the difference to its baseline.
+
+    `rows` are those of `results.arm_rows` for the list "all", in groups that begin with their baseline.
+    """
+    marks = {"helps": ("^", COLOURS[2]), "hurts": ("v", COLOURS[1])}
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=1.1 + 0.26 * len(rows))
+        left, right = figure.subplots(1, 2, sharey=True)
+        y = np.arange(len(rows))[::-1]
+        for place, row in zip(y, rows, strict=True):
+            left.plot([row["low"], row["high"]], [place, place], color=PALE, linewidth=5, solid_capstyle="butt")
+            left.plot(row["by_seed"], [place] * len(row["by_seed"]), "o", color=COLOURS[0], markersize=4.5)
+            if row["difference"] == row["difference"]:
+                mark, colour = marks.get(row["verdict"].partition(",")[0], ("o", INK))
+                right.plot([row["diff_low"], row["diff_high"]], [place, place], "-", color=colour)
+                right.plot(row["difference"], place, mark, color=colour)
+        right.axvline(0, color=INK, linewidth=0.8, linestyle="-")
+        left.set_yticks(y, [row["title"] for row in rows])
+        left.set_ylim(-0.6, len(rows) - 0.4)
+        left.set(xlim=(0, 1), xlabel="objects found, all lists; bar: 95% interval")
+        right.set(xlabel="difference to the baseline of its kind, 95% interval")
+        for name, (mark, colour) in ({"cannot be told": ("o", INK)} | marks).items():
+            right.plot([], [], mark, linestyle="-", color=colour, label=name)
+        left.plot([], [], "o", linestyle="none", color=COLOURS[0], markersize=4.5, label="one training")
+        left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1, handlelength=1.4)
     return figure
 
 

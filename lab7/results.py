@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from math import nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from lab7.arms import BASELINE, get_arm
-from lab7.comparison import bootstrap, compare, counts_of
-from lab7.files import UserError, read_json, runs_dir, shipped_dir
+from lab7.arms import ARMS, get_arm, seeds_of
+from lab7.checkpoints import read_metrics
+from lab7.comparison import Counts, bootstrap, compare, counts_of
+from lab7.files import UserError, read_json, runs_dir, shipped_dir, short, write_text
+
+RECORD = "ablation.json"  # one file with the condensed results of many runs, in a folder of runs
+ALL = "all"  # the lists pooled
 
 
 def find_run(name: str) -> Path | None:
@@ -90,43 +96,135 @@ def read_runs(places: Sequence[Path] | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def arm_rows(arms: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Every arm on every list, read by the first judge: a row each, with the difference to the baseline.
+def read_arms(runs: Path, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """The scored results of the arms of those names, by seed: from the folders in `runs`, else from its record.
 
-    `arms` gives the results of an arm's seeds. Columns: arm, title, list, seeds, accuracy, low, high (hierarchical
-    bootstrap), second (judge's accuracy), difference, diff_low, diff_high, verdict, claim, reported. The difference is
-    taken on the seeds that both arms have, and NaN with the baseline itself or without one.
+    Arms without any are left out.
+    """
+    found = {}
+    recorded = read_record(runs / RECORD)
+    for name in dict.fromkeys(names):
+        seeds = {result["seed"]: result for result in recorded if result["arm"] == name}
+        for seed, path in seeds_of(name, runs).items():
+            result = read_json(path / "result.json", "a run's result")
+            seeds |= {seed: result} if "accuracy" in result else {}
+        if seeds:
+            found[name] = [seeds[seed] for seed in sorted(seeds)]
+    return found
+
+
+def read_record(path: Path) -> list[dict[str, Any]]:
+    """The condensed results in a file that `write_record` wrote; none where there is no file."""
+    return read_json(path, "a record of an ablation")["runs"] if path.exists() else []
+
+
+def write_record(path: Path, runs: Path, names: Iterable[str]) -> tuple[int, int]:
+    """Put the scored runs of those arms in the folder `runs` into one file, beside what it holds of others.
+
+    Returns how many were put in and how many it then holds. A run is one line; of single pictures it keeps the counts.
+    Raises UserError where no such run is scored.
+    """
+    held = {(result["arm"], result["seed"]): result for result in read_record(path)}
+    added = 0
+    for name in names:
+        for seed, folder in seeds_of(name, runs).items():
+            result = read_json(folder / "result.json", "a run's result")
+            if "accuracy" in result:
+                held[name, seed] = _condensed(name, result, read_metrics(folder))
+                added += 1
+    if not added:
+        raise UserError(f"{short(runs)}: no scored run of {', '.join(names)}; 'lab7 ablate --arms ...' makes them")
+    order = sorted(held, key=lambda key: (list(ARMS).index(key[0]) if key[0] in ARMS else len(ARMS), key[1]))
+    lines = [json.dumps(held[key], separators=(",", ":")) for key in order]
+    write_text(path, '{"runs": [\n' + ",\n".join(lines) + "\n]}\n")
+    return added, len(lines)
+
+
+def _condensed(arm: str, result: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    keys = (
+        *("name", "preset", "seed", "steps", "epochs", "images_seen", "seconds", "precision", "device", "commit"),
+        *("versions", "drawn_by", "judge", "second_judge", "sampling", "frechet", "settings"),
+    )
+    losses = [line["loss"] for line in metrics if "loss" in line]
+    told = {"arm": arm} | {key: result[key] for key in keys if key in result}
+    told |= {"loss": losses[-1]} if losses else {}
+    kept = ("top_k", "exact", "samples", "by_picture", "second_judge")
+    return told | {
+        "accuracy": {
+            name: {key: found[key] for key in kept if key in found} for name, found in result["accuracy"].items()
+        }
+    }
+
+
+def arm_rows(arms: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Every arm on every list and on all of them together, read by the first judge: a row each, beside its baseline.
+
+    `arms` gives the results of an arm's seeds. Columns: arm, title, list ("all": pooled), seeds, accuracy, low, high
+    (hierarchical bootstrap), by_seed, second (judge's accuracy), difference, diff_low, diff_high, verdict, claim,
+    reported. The difference is taken on the seeds that both arms have, and NaN with the baseline itself or without one.
     """
     rows = []
     for name, results in arms.items():
         arm = get_arm(name)
-        for which in sorted(set.intersection(*(set(result["accuracy"]) for result in results)), key=_place):
-            accuracy, low, high = bootstrap(counts_of(results, which))
+        lists = sorted(set.intersection(*(set(result["accuracy"]) for result in results)), key=_place)
+        for which in (*lists, ALL):
+            counts = _counts(results, lists if which == ALL else [which])
+            accuracy, low, high = bootstrap(counts)
             row = {"arm": name, "title": arm.title, "list": which, "seeds": len(results)}
-            row |= {"accuracy": accuracy, "low": low, "high": high, "second": _second(results, which)}
+            row |= {"accuracy": accuracy, "low": low, "high": high, "by_seed": counts.accuracies.tolist()}
+            row |= {"second": _second(results, lists if which == ALL else [which])}
             row |= {"difference": nan, "diff_low": nan, "diff_high": nan, "verdict": "the baseline"}
-            if name != BASELINE:
-                row |= _beside(results, arms.get(BASELINE, ()), which)
+            if name != arm.beside:
+                row |= _beside(results, arms.get(arm.beside, ()), lists if which == ALL else [which])
             rows.append(row | {"claim": arm.claim, "reported": arm.reported.get(which, nan)})
     return rows
 
 
-def _beside(results: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]], which: str) -> dict[str, Any]:
+def arm_table(rows: Sequence[Mapping[str, Any]], arms: Mapping[str, Sequence[dict[str, Any]]]) -> pd.DataFrame:
+    """The rows of `arm_rows`, one line an arm, with the scale that its runs have.
+
+    Columns: arm, title, beside, seeds, pixels, pictures, minutes, test, new_test, unseen, all, low, high,
+    difference, diff_low, diff_high (of all lists), verdict, claim.
+    """
+    lines = []
+    for name, results in arms.items():
+        mine = {row["list"]: row for row in rows if row["arm"] == name}
+        scale = {"pixels": results[0]["settings"]["data"]["image_size"], "pictures": results[0]["images_seen"]}
+        line = {"arm": name, "title": mine[ALL]["title"], "beside": get_arm(name).beside, "seeds": mine[ALL]["seeds"]}
+        line |= scale | {"minutes": round(sum(one["seconds"] for one in results) / len(results) / 60)}
+        line |= {which: mine[which]["accuracy"] if which in mine else nan for which in ("test", "new_test", "unseen")}
+        line |= {ALL: mine[ALL]["accuracy"], "low": mine[ALL]["low"], "high": mine[ALL]["high"]}
+        lines.append(
+            line | {key: mine[ALL][key] for key in ("difference", "diff_low", "diff_high", "verdict", "claim")}
+        )
+    return pd.DataFrame(lines)
+
+
+def _counts(results: Sequence[dict[str, Any]], lists: Sequence[str], judge: str = "judge") -> Counts:
+    """The counts of an arm's seeds on some lists together."""
+    parts = [counts_of(results, which, judge) for which in lists]
+    hits = (np.concatenate(seed) for seed in zip(*(part.hits for part in parts), strict=True))
+    return Counts(tuple(hits), np.concatenate([part.asked for part in parts]))
+
+
+def _beside(
+    results: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]], lists: Sequence[str]
+) -> dict[str, Any]:
     both = {result["seed"] for result in results} & {
-        result["seed"] for result in baseline if which in result["accuracy"]
+        result["seed"] for result in baseline if set(lists) <= set(result["accuracy"])
     }
     if not both:
         return {"verdict": "no baseline of the same seed"}
     mine, base = ([result for result in some if result["seed"] in both] for some in (results, baseline))
-    found = compare(counts_of(mine, which), counts_of(base, which))
+    found = compare(_counts(mine, lists), _counts(base, lists))
     helped = found.verdict.replace("higher", "helps").replace("lower", "hurts")
     return {"difference": found.difference, "diff_low": found.low, "diff_high": found.high, "verdict": helped}
 
 
-def _second(results: Sequence[dict[str, Any]], which: str) -> float:
-    if not all("second_judge" in result["accuracy"][which] for result in results):
+def _second(results: Sequence[dict[str, Any]], lists: Sequence[str]) -> float:
+    if not all("second_judge" in result["accuracy"][which] for result in results for which in lists):
         return nan
-    return float(counts_of(results, which, "second_judge").accuracies.mean())
+    return float(_counts(results, lists, "second_judge").accuracies.mean())
 
 
 def _place(which: str) -> int:

@@ -269,7 +269,10 @@ def test_arms_are_listed_and_a_finished_sweep_is_told(capsys, place):
     sweep = ["ablate", "--preset", "smoke", "--arms", "report_up", "--seeds", "1"]
     code, out, err = call(capsys, *sweep)
     assert code == 0 and "only, test: 0.625 [" in out and "no baseline of the same seed (1 seeds)" in out and err == ""
-    assert [row["arm"] for row in json.loads(call(capsys, *sweep, "--json")[1])] == ["report_up"]
+    assert {row["arm"] for row in json.loads(call(capsys, *sweep, "--json")[1])} == {"report_up"}
+    code, out, _ = call(capsys, *sweep, "--record", "some.json")
+    assert code == 0 and out.startswith("some.json: 1 runs of ") and "it now holds 1" in out
+    assert json.loads((place / "some.json").read_text())["runs"][0]["arm"] == "report_up"
     assert json.loads(call(capsys, "ablate", "--preset", "smoke", "--list", "--json")[1])["report_up"] == [1]
 
 
@@ -280,6 +283,7 @@ def test_arms_are_listed_and_a_finished_sweep_is_told(capsys, place):
         (["--preset", "quick"], "only reads recorded runs"),
         (["--seeds", "many"], "--seeds must be whole numbers such as 0-4 or 0,2,7, not 'many'"),
         (["--submit", "local", "--cluster", "gpus"], "--cluster must be option=value"),
+        (["--preset", "smoke", "--arms", "report_up", "--record", "x.json"], "no scored run of report_up"),
     ],
 )
 def test_ablate_refuses(capsys, place, arguments, told):

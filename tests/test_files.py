@@ -105,3 +105,11 @@ def test_short_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert short(tmp_path / "a" / "b.json") == os.path.join("a", "b.json")
     assert short(tmp_path.parent) == str(tmp_path.parent)
+
+
+def test_json_is_laid_out_for_readers_and_read_back_as_it_was(tmp_path):
+    value = {"hits": [[3, 2, -1.5e-07], [], [0]], "names": ["a\n[\n1\n]", "b"], "nested": [[1, None], {"k": [1.0, 2]}]}
+    files.write_json(tmp_path / "a.json", value)
+    text = (tmp_path / "a.json").read_text()
+    assert "[3, 2, -1.5e-07]" in text and '"k": [1.0, 2]' in text and text.endswith("}\n")
+    assert files.read_json(tmp_path / "a.json", "a test") == value

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from lab7 import results
-from lab7.arms import BASELINE
-from lab7.files import UserError, write_json
+from lab7 import plots_results, results
+from lab7.arms import BASELINE, run_name
+from lab7.files import UserError, write_json, write_text
 
 JUDGES = ("judge", "second_judge")
 
@@ -17,7 +17,8 @@ def result(seed, share, lists=("test",)):
         "by_picture": {"hits": [[3] * 4] * int(10 * share) + [[0] * 4] * (10 - int(10 * share)), "asked": [3] * 10}
     }
     told = {name: found | {"second_judge": found} for name in lists}
-    return {"name": f"run{seed}", "seed": seed, "accuracy": told, "judge": {"sha256": "a"}}
+    scale = {"settings": {"data": {"image_size": 32}}, "images_seen": 960, "seconds": 90.0, "mistakes": [1]}
+    return {"name": f"run{seed}", "seed": seed, "accuracy": told, "judge": {"sha256": "a"}} | scale
 
 
 def test_one_s_own_run_comes_before_the_recorded_one(tmp_path, monkeypatch):
@@ -42,5 +43,52 @@ def test_arms_are_laid_beside_the_baseline_of_the_same_seeds():
     assert none["difference"] == pytest.approx(-0.7) and none["diff_high"] < 0  # seed 2 has no baseline
     assert none["verdict"] == "hurts" and none["seeds"] == 3 and math.isnan(none["reported"])
     assert up["verdict"] == "no baseline of the same seed" and up["claim"]
-    assert [row["list"] for row in results.arm_rows(arms) if row["arm"] == "report_up"] == ["test", "unseen"]
+    assert [row["list"] for row in results.arm_rows(arms) if row["arm"] == "report_up"] == ["test", "unseen", "all"]
     assert base["second"] == pytest.approx(0.8)
+
+
+def test_all_lists_are_pooled_by_their_objects():
+    runs = [result(0, 0.5, ("test", "unseen"))]
+    runs[0]["accuracy"]["unseen"] = {"by_picture": {"hits": [[0] * 4] * 30, "asked": [3] * 30}}
+    *_, pooled = results.arm_rows({"ours_up_down": runs})
+    assert pooled["list"] == "all" and pooled["accuracy"] == pytest.approx(0.5 / 4)
+    assert pooled["by_seed"] == [pytest.approx(0.5 / 4)] and math.isnan(pooled["second"])
+
+
+def test_an_arm_stands_beside_the_baseline_of_its_kind():
+    arms = {"ours_up_down": [result(0, 0.8)], "ours_cosine": [result(0, 0.4)], "ours_plain": [result(0, 0.4)]}
+    rows = {row["arm"]: row for row in results.arm_rows(arms) if row["list"] == "all"}
+    assert rows["ours_up_down"]["verdict"] == "the baseline"
+    assert rows["ours_cosine"]["difference"] == pytest.approx(-0.4) and rows["ours_plain"]["difference"] == 0
+    table = results.arm_table(list(rows.values()) + results.arm_rows(arms), arms).set_index("arm")
+    assert list(table.beside) == ["ours_up_down", "ours_up_down", "ours_cosine"] and set(table.pixels) == {32}
+    assert table.loc["ours_cosine", "test"] == table.loc["ours_cosine", "all"] == pytest.approx(0.4)
+    assert math.isnan(table.loc["ours_cosine", "unseen"]) and table.loc["ours_cosine", "minutes"] == 2
+    height = plots_results.arms_figure(list(rows.values())).get_size_inches()[1]
+    assert height < plots_results.arms_figure(list(rows.values()) * 2).get_size_inches()[1]
+
+
+def test_many_runs_are_kept_in_one_file_and_found_there(tmp_path):
+    for arm, seed in (("report_up", 0), ("report_up", 3), ("report_down", 0)):
+        write_json(tmp_path / "runs" / run_name(arm, seed) / "result.json", result(seed, 0.5))
+    metrics = '{"step": 50, "loss": 0.5}\n{"step": 60, "loss": 0.25}\n{"step": 60, "accuracy": {}}\n'
+    write_text(tmp_path / "runs" / "report_up" / "metrics.jsonl", metrics)
+    write_json(tmp_path / "runs" / "report_none" / "result.json", {"seed": 0})  # never scored
+    record = tmp_path / "shipped" / results.RECORD
+    assert results.write_record(record, tmp_path / "runs", ["report_down", "report_none"]) == (1, 1)
+    assert results.write_record(record, tmp_path / "runs", ["report_up"]) == (2, 3)
+    assert [(run["arm"], run["seed"]) for run in results.read_record(record)] == [
+        *(("report_up", 0), ("report_up", 3), ("report_down", 0))
+    ]
+    assert len(record.read_text().splitlines()) == 5  # a line a run
+    up = results.read_record(record)[0]
+    assert up["loss"] == 0.25 and up["images_seen"] == 960 and "mistakes" not in up
+    found = results.read_arms(record.parent, ["report_up", "report_none", "report_down"])
+    assert list(found) == ["report_up", "report_down"]
+    was = results.read_arms(tmp_path / "runs", ["report_up", "report_none", "report_down"])
+    assert str(results.arm_rows(found)) == str(results.arm_rows(was))
+    write_json(record.parent / "report_up" / "result.json", result(0, 0.9))  # a folder comes before the record
+    assert results.read_arms(record.parent, ["report_up"])["report_up"][0] == result(0, 0.9)
+    with pytest.raises(UserError, match="no scored run of report_none; 'lab7 ablate"):
+        results.write_record(record, tmp_path / "runs", ["report_none"])
+    assert len(results.read_record(record)) == 3
