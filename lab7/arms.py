@@ -27,6 +27,7 @@ class Arm:
     brief: tuple[str, ...] = ()  # settings for two CPU cores alone
     drawn_by: str = ""  # the arm whose trained network it draws with; "": it is trained
     beside: str = BASELINE  # the arm that it is compared with
+    lists: tuple[str, ...] = ()  # that it is scored on beside the usual ones
 
 
 _UP_DOWN = {"test": 0.6528, "new_test": 0.7262}
@@ -84,7 +85,15 @@ ARMS: dict[str, Arm] = {
         _our("none", "no condition", "condition_at=none"),
         _our("shared", "shared modulation", "embeddings=shared"),
         _our("product", "c * h + t", "scale_by=product"),
-        _our("tokens", "an object token at every level too", "tokens=yes"),
+        _our("tokens", "an object token at every level too", "tokens=yes", lists=("held_out",)),
+        _our(
+            "pairs",
+            "the same, 24 pairs never shown",
+            *("tokens=yes", "holdout_pairs=yes"),
+            brief=(*_BRIEF, "epochs=5", "max_steps=1500"),  # as many steps, though of fewer pictures
+            beside="ours_tokens",
+            lists=("held_out",),
+        ),
         _our("cosine", "cosine schedule", "schedule=cosine"),
         _our("linear", "linear schedule", "schedule=linear"),
         _our("plain", "cosine, pictures in [-1, 1]", "schedule=cosine", "normalise=plain", beside="ours_cosine"),

@@ -52,6 +52,7 @@ FIGURES = {  # what the template shows -> the notebook that makes it
     "fig22_hidden": "06_ablation",
     "fig23_batch_norm": "06_ablation",
     "fig24_clamps": "06_ablation",
+    "fig25_arms": "06_ablation",
     "table2_epochs_up_down": "04_training",
     "table3_epochs_up": "04_training",
 }
@@ -65,6 +66,7 @@ TABLES = {
     "table8_mistakes": "05_sampling",
     "table9_difference": "06_ablation",
     "table10_errata": "06_ablation",
+    "table11_arms": "06_ablation",
 }
 
 

@@ -14,10 +14,11 @@ import pandas as pd
 from lab7.arms import ARMS, get_arm, seeds_of
 from lab7.checkpoints import read_metrics
 from lab7.comparison import Counts, bootstrap, compare, counts_of
+from lab7.experiments import LISTS
 from lab7.files import UserError, read_json, runs_dir, shipped_dir, short, write_text
 
 RECORD = "ablation.json"  # one file with the condensed results of many runs, in a folder of runs
-ALL = "all"  # the lists pooled
+ALL = "all"  # the usual lists pooled
 
 
 def find_run(name: str) -> Path | None:
@@ -167,15 +168,16 @@ def arm_rows(arms: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any
     for name, results in arms.items():
         arm = get_arm(name)
         lists = sorted(set.intersection(*(set(result["accuracy"]) for result in results)), key=_place)
-        for which in (*lists, ALL):
-            counts = _counts(results, lists if which == ALL else [which])
+        usual = [which for which in lists if which in LISTS]
+        for which, some in [*((one, [one]) for one in lists), (ALL, usual)]:
+            counts = _counts(results, some)
             accuracy, low, high = bootstrap(counts)
             row = {"arm": name, "title": arm.title, "list": which, "seeds": len(results)}
             row |= {"accuracy": accuracy, "low": low, "high": high, "by_seed": counts.accuracies.tolist()}
-            row |= {"second": _second(results, lists if which == ALL else [which])}
+            row |= {"second": _second(results, some)}
             row |= {"difference": nan, "diff_low": nan, "diff_high": nan, "verdict": "the baseline"}
             if name != arm.beside:
-                row |= _beside(results, arms.get(arm.beside, ()), lists if which == ALL else [which])
+                row |= _beside(results, arms.get(arm.beside, ()), some)
             rows.append(row | {"claim": arm.claim, "reported": arm.reported.get(which, nan)})
     return rows
 
@@ -192,7 +194,7 @@ def arm_table(rows: Sequence[Mapping[str, Any]], arms: Mapping[str, Sequence[dic
         scale = {"pixels": results[0]["settings"]["data"]["image_size"], "pictures": results[0]["images_seen"]}
         line = {"arm": name, "title": mine[ALL]["title"], "beside": get_arm(name).beside, "seeds": mine[ALL]["seeds"]}
         line |= scale | {"minutes": round(sum(one["seconds"] for one in results) / len(results) / 60)}
-        line |= {which: mine[which]["accuracy"] if which in mine else nan for which in ("test", "new_test", "unseen")}
+        line |= {which: mine[which]["accuracy"] if which in mine else nan for which in LISTS}
         line |= {ALL: mine[ALL]["accuracy"], "low": mine[ALL]["low"], "high": mine[ALL]["high"]}
         lines.append(
             line | {key: mine[ALL][key] for key in ("difference", "diff_low", "diff_high", "verdict", "claim")}
@@ -228,4 +230,4 @@ def _second(results: Sequence[dict[str, Any]], lists: Sequence[str]) -> float:
 
 
 def _place(which: str) -> int:
-    return ("test", "new_test", "unseen").index(which) if which in ("test", "new_test", "unseen") else 3
+    return LISTS.index(which) if which in LISTS else len(LISTS)

@@ -7,11 +7,9 @@ weights, bit for bit, as one that never was.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from lab7 import config, diffusion
-from lab7.checkpoints import append_metrics, carry_on, open_run, save_checkpoint, trim_metrics
+from lab7.checkpoints import carry_on, open_run, save_checkpoint, trim_metrics
 from lab7.conditions import held_out_pairs, load_list, without_pairs
 from lab7.config import Preset
 from lab7.data import load_pictures
@@ -33,13 +31,10 @@ from lab7.memory import keep_memory
 from lab7.normalise import draw, epoch_order, fit_normaliser
 from lab7.optimizers import make_optimizer
 from lab7.pictures import Pictures, save_grid
-from lab7.plans import Length, Plateau, ema_update, rate_factor, run_length
+from lab7.plans import Plateau, ema_update, rate_factor, run_length
 from lab7.provenance import choose_precision, device_name, provenance
+from lab7.run_log import NOTHING, RunLog
 from lab7.schedule import NoiseSchedule
-
-LOG_EVERY = 50  # steps between lines of metrics.jsonl
-
-_NOTHING: dict[str, Any] = {"steps": 0, "epochs": 0.0, "images_seen": 0, "seconds": 0.0}  # trained before a new run
 
 Evaluate = Callable[[Drawer], dict[str, float]]
 """The accuracy in [0, 1] on each list, for the plans "plateau" and "report"; no other plan looks at it."""
@@ -82,7 +77,7 @@ def train(
     length = run_length(plan, len(pictures))
 
     net = build_model(preset, plan.seed)
-    before = _begin(net, start, main and progress) if start and state is None else _NOTHING
+    before = _begin(net, start, main and progress) if start and state is None else NOTHING
     net = net.to(device).to(memory_format=torch.channels_last)
     average = AveragedModel(net, multi_avg_fn=ema_update(plan.ema_decay), use_buffers=True) if plan.ema_decay else None
     model, optimizer = accelerator.prepare(net, make_optimizer(plan, net))
@@ -113,7 +108,7 @@ def train(
 
     generator = torch.Generator(device)
 
-    log = _Log(folder, length, before, step, seconds, main, progress)
+    log = RunLog(folder, length, before, step, seconds, main, progress)
 
     def state_now() -> dict[str, Any]:
         return {
@@ -176,7 +171,7 @@ def train(
             {"name": name, "preset": preset.name, "settings": config.to_dict(preset)}
             | {"seed": plan.seed, "steps": total["steps"], "epochs": round(total["epochs"], 3)}
             | {"images_seen": total["images_seen"], "seconds": round(total["seconds"], 1), "precision": precision}
-            | ({"started_from": before} if before != _NOTHING else {})
+            | ({"started_from": before} if before != NOTHING else {})
             | provenance(device)
             | {"processes": accelerator.num_processes, "pictures": len(pictures)}
             | {"weights_sha256": sha256(folder / "weights.safetensors")},
@@ -193,8 +188,8 @@ def _begin(net: nn.Module, start: Path, tell: bool) -> dict[str, Any]:
         tqdm.write(f"begins with {short(path)}{new}", file=sys.stderr)
     beside = path.parent / "result.json"
     told = read_json(beside, "a run's result") if beside.exists() else {}
-    keys = ("name", "commit", "device", "precision", *_NOTHING, "started_from")
-    return _NOTHING | {"weights_sha256": sha256(path)} | {key: told[key] for key in keys if key in told}
+    keys = ("name", "commit", "device", "precision", *NOTHING, "started_from")
+    return NOTHING | {"weights_sha256": sha256(path)} | {key: told[key] for key in keys if key in told}
 
 
 def _loss(
@@ -229,74 +224,3 @@ def _not_finite(folder: Path, step: int, value: float, pictures: Pictures, index
         f"{short(folder)}: the loss is {value} at step {step} (pictures {shown}); lower learning_rate, set clip_norm=1 "
         "or precision=fp32, then train again under another --name; the last good checkpoint is kept"
     )
-
-
-class _Log:
-    """The progress bar and metrics.jsonl of the main process; time spent in `paused` is not counted as speed."""
-
-    def __init__(
-        self,
-        folder: Path,
-        length: Length,
-        before: dict[str, Any],
-        step: int,
-        seconds: float,
-        main: bool,
-        progress: bool,
-    ) -> None:
-        self._folder, self._length, self._before, self._main = folder, length, before, main
-        self._step, self._spent, self._start = step, seconds, time.monotonic()
-        self._losses: list[float] = []
-        self._window = time.monotonic()
-        shown = progress and main
-        self._bar = tqdm(
-            total=length.steps, initial=step, desc=folder.name, unit="step", disable=not shown, mininterval=1
-        )
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training, those before a resume included."""
-        return self._spent + time.monotonic() - self._start
-
-    @property
-    def total(self) -> dict[str, Any]:
-        """What was trained so far, by the names of result.json, that of the run it began with included."""
-        here = {"steps": self._step, "epochs": self._step / self._length.steps_per_epoch}
-        here |= {"images_seen": self._step * self._length.batch, "seconds": self.seconds}
-        return {name: self._before[name] + value for name, value in here.items()}
-
-    def step(self, loss: float, rate: float) -> None:
-        self._step += 1
-        self._losses.append(loss)
-        self._bar.update()
-        if self._step % LOG_EVERY and self._step != self._length.steps:
-            return
-        speed = len(self._losses) * self._length.batch / (time.monotonic() - self._window)
-        mean = sum(self._losses) / len(self._losses)
-        total = self.total
-        self._bar.set_postfix_str(f"loss {mean:.4f}, {speed:.0f} images/s", refresh=False)
-        self.tell(
-            {
-                "step": total["steps"],
-                "epoch": round(total["epochs"], 4),
-                "images": total["images_seen"],
-                "loss": mean,
-                "learning_rate": rate,
-                "images_per_second": round(speed, 1),
-                "seconds": round(total["seconds"], 1),
-            }
-        )
-        self._losses, self._window = [], time.monotonic()
-
-    def tell(self, line: dict[str, Any]) -> None:
-        if self._main:
-            append_metrics(self._folder, line)
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        begin = time.monotonic()
-        yield
-        self._window += time.monotonic() - begin
-
-    def close(self) -> None:
-        self._bar.close()

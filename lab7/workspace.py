@@ -146,6 +146,7 @@ class Workspace:
                 data=self.data,
                 weights=trained,
                 preset=preset,
+                lists=(*experiments.LISTS, *arm.lists),
                 device=best_device(),
                 progress=progress,
             )

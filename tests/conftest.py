@@ -1,5 +1,6 @@
 """What many tests need: a small stand-in, and a folder such as the course hands out."""
 
+import os
 from pathlib import Path
 
 import matplotlib
@@ -11,7 +12,7 @@ from lab7.files import shipped_dir
 
 # No window opens. Set here rather than in MPLBACKEND, which the notebooks' kernels would inherit.
 matplotlib.use("Agg")
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture(scope="session")
