@@ -139,7 +139,7 @@ def _arm_line(row: dict[str, Any]) -> str:
     told = f"{row['title']}, {row['list']}: {row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     if row["difference"] == row["difference"]:
         told += f", {row['difference']:+.3f} [{row['diff_low']:+.3f}, {row['diff_high']:+.3f}] to the baseline"
-    return f"{told}: {row['verdict']} ({row['seeds']} seeds)"
+    return f"{told}: {row['verdict']} ({row['seeds']} seed{'s' if row['seeds'] > 1 else ''})"
 
 
 def _options(given: Sequence[str]) -> dict[str, str | int]:
