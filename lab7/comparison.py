@@ -70,6 +70,7 @@ TWO_POINTS = 0.02
 def counts_of(results: Sequence[dict[str, Any]], name: str, judge: str = "judge") -> Counts:
     """The counts of one arm on a list, from the result.json of its seeds; `judge` or "second_judge".
 
+    A condition's counts are a list of numbers, or a text of digits as in a record.
     Raises UserError where a result lacks the list or its pictures' counts, or was drawn from other conditions.
     """
     hits, asked = [], None
@@ -79,7 +80,7 @@ def counts_of(results: Sequence[dict[str, Any]], name: str, judge: str = "judge"
             found = found and found.get("second_judge")
         if not found or "by_picture" not in found:
             raise UserError(f"run '{result.get('name')}' has no counts by picture on '{name}'; score it again")
-        rows = np.array(found["by_picture"]["hits"], dtype=np.int64)
+        rows = np.array([[int(hits) for hits in row] for row in found["by_picture"]["hits"]], dtype=np.int64)
         now = np.array(found["by_picture"]["asked"], dtype=np.int64)
         if asked is not None and not np.array_equal(asked, now):
             raise UserError(f"run '{result.get('name')}' was scored on another list '{name}' than the first")

@@ -144,17 +144,23 @@ def write_record(path: Path, runs: Path, names: Iterable[str]) -> tuple[int, int
 def _condensed(arm: str, result: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
     keys = (
         *("name", "preset", "seed", "steps", "epochs", "images_seen", "seconds", "precision", "device", "commit"),
-        *("versions", "drawn_by", "judge", "second_judge", "sampling", "frechet", "settings"),
+        *("versions", "drawn_by", "judge", "second_judge", "sampling", "frechet"),
     )
     losses = [line["loss"] for line in metrics if "loss" in line]
     told = {"arm": arm} | {key: result[key] for key in keys if key in result}
-    told |= {"loss": losses[-1]} if losses else {}
-    kept = ("top_k", "exact", "samples", "by_picture", "second_judge")
-    return told | {
-        "accuracy": {
-            name: {key: found[key] for key in kept if key in found} for name, found in result["accuracy"].items()
-        }
-    }
+    told |= {"loss": round(losses[-1], 5)} if losses else {}
+    told["settings"] = {"data": {"image_size": result["settings"]["data"]["image_size"]}}
+    return told | {"accuracy": {name: _condensed_list(found) for name, found in result["accuracy"].items()}}
+
+
+def _condensed_list(found: dict[str, Any]) -> dict[str, Any]:
+    """Scores and counts of one list; each condition's counts become one text of digits, for they are below ten."""
+    kept: dict[str, Any] = {key: found[key] for key in ("top_k", "exact", "samples") if key in found}
+    counts = found["by_picture"]
+    kept["by_picture"] = counts | {"hits": ["".join(map(str, row)) for row in counts["hits"]]}
+    if "second_judge" in found:
+        kept["second_judge"] = _condensed_list(found["second_judge"])
+    return kept
 
 
 def arm_rows(arms: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

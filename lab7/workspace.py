@@ -159,10 +159,13 @@ class Workspace:
         from lab7.plots import STYLE
 
         unsaid = ("Date", "Creator", "Format", "Type")  # they would change with the day and the version
-
-        for suffix in ("png", "svg"):
+        finest: dict[str, Any] = {
+            "png": {"pil_kwargs": {"optimize": True}},
+            "svg": {"metadata": dict.fromkeys(unsaid)},
+        }
+        for suffix, options in finest.items():
             with atomic_path(self.figures / f"{name}.{suffix}") as temporary, matplotlib.rc_context(STYLE):
-                figure.savefig(temporary, format=suffix, metadata=dict.fromkeys(unsaid) if suffix == "svg" else None)
+                figure.savefig(temporary, format=suffix, **options)
 
     def save_table(self, table: pd.DataFrame, name: str) -> None:
         """Write figures/NAME.csv and NAME.md."""
