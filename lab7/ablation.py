@@ -165,7 +165,7 @@ def table(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """What came out of the finished runs: a row an arm and list, each beside its baseline of the same seeds."""
     names = dict.fromkeys(job.arm for job in jobs)
     wanted = {job.seed for job in jobs}
-    found = read_arms(jobs[0].workspace.runs, [*(get_arm(name).beside for name in names), *names])
+    found = read_arms(jobs[0].workspace.runs, [*(get_arm(name).beside or name for name in names), *names])
     of_seeds = {name: [one for one in results if one["seed"] in wanted] for name, results in found.items()}
     return arm_rows({name: results for name, results in of_seeds.items() if results})
 

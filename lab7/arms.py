@@ -26,7 +26,7 @@ class Arm:
     base: str = "small"  # the preset that it is trained with on two CPU cores
     brief: tuple[str, ...] = ()  # settings for two CPU cores alone
     drawn_by: str = ""  # the arm whose trained network it draws with; "": it is trained
-    beside: str = BASELINE  # the arm that it is compared with
+    beside: str = BASELINE  # the arm that it is compared with; "": with none, for more than one thing differs
     lists: tuple[str, ...] = ()  # that it is scored on beside the usual ones
 
 
@@ -43,7 +43,7 @@ OURS = "ours_up_down"
 def _our(name: str, title: str, *settings: str, **more: Any) -> Arm:
     """An arm of our own U-Net, small enough for many trainings."""
     options = {"base": "laptop", "brief": _BRIEF, "beside": OURS} | more
-    return Arm(f"ours_{name}", f"our U-Net, {title}", (*_PLACED, *settings), **options)
+    return Arm(f"ours_{name}", f"ours: {title}", (*_PLACED, *settings), **options)
 
 
 ARMS: dict[str, Arm] = {
@@ -77,30 +77,30 @@ ARMS: dict[str, Arm] = {
         Arm("report_guidance_4", "guidance 4", ("guidance_scale=4",), drawn_by=BASELINE),
         Arm("report_clamp_output", "output clamped once", ("clamp=output",), "turns white", drawn_by=BASELINE),
         Arm("report_clamp_x_0", "x_0 clamped at every step", ("clamp=x_0",), "turns white", drawn_by=BASELINE),
-        Arm("laptop", "our own U-Net", _OURS, base="laptop"),
+        Arm("laptop", "our own U-Net", _OURS, base="laptop", beside=""),
         _our("up_down", "condition both ways", "condition_at=up_down"),
-        _our("up", "condition in up-sampling only", "condition_at=up"),
+        _our("up", "condition in up-sampling only", "condition_at=up", claim="a little worse"),
         _our("down", "condition in down-sampling only", "condition_at=down"),
-        _our("hidden", "condition at the lowest level only", "condition_at=hidden"),
+        _our("hidden", "condition at the lowest level only", "condition_at=hidden", claim="should be worse"),
         _our("none", "no condition", "condition_at=none"),
-        _our("shared", "shared modulation", "embeddings=shared"),
+        _our("shared", "shared modulation", "embeddings=shared", claim="only noise"),
         _our("product", "c * h + t", "scale_by=product"),
-        _our("tokens", "an object token at every level too", "tokens=yes", lists=("held_out",)),
+        _our("tokens", "with object tokens", "tokens=yes", lists=("held_out",)),
         _our(
             "pairs",
-            "the same, 24 pairs never shown",
+            "object tokens, 24 pairs never shown",
             *("tokens=yes", "holdout_pairs=yes"),
             brief=(*_BRIEF, "epochs=5", "max_steps=1500"),  # as many steps, though of fewer pictures
             beside="ours_tokens",
             lists=("held_out",),
         ),
-        _our("cosine", "cosine schedule", "schedule=cosine"),
+        _our("cosine", "cosine schedule", "schedule=cosine", claim="loses information more slowly"),
         _our("linear", "linear schedule", "schedule=linear"),
         _our("plain", "cosine, pictures in [-1, 1]", "schedule=cosine", "normalise=plain", beside="ours_cosine"),
         _our("no_average", "last weights, not their average", "ema_decay=0"),
         _our("guidance_1", "no guidance", "guidance_scale=1", drawn_by=OURS),
         _our("guidance_2", "guidance 2", "guidance_scale=2", drawn_by=OURS),
-        _our("clamp_x_0", "x_0 clamped at every step", "clamp=x_0", drawn_by=OURS),
+        _our("clamp_x_0", "x_0 clamped at every step", "clamp=x_0", drawn_by=OURS, claim="turns white"),
     )
 }
 

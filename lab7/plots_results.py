@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lab7.plots import COLOURS, DASHES, INK, PALE, STYLE, new_figure, to_shown
+from lab7.plots import COLOURS, DASHES, INK, STYLE, new_figure, to_shown
 
 FOUND, MISSED = "#222222", "#C44601"  # a miss is also marked by a cross
 
@@ -92,7 +92,9 @@ def arms_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         left, right = figure.subplots(1, 2, sharey=True)
         y = np.arange(len(rows))[::-1]
         for place, row in zip(y, rows, strict=True):
-            left.plot([row["low"], row["high"]], [place, place], color=PALE, linewidth=5, solid_capstyle="butt")
+            left.plot(
+                [row["low"], row["high"]], [place, place], "-", color="#A9C9DD", linewidth=5, solid_capstyle="butt"
+            )
             left.plot(row["by_seed"], [place] * len(row["by_seed"]), "o", color=COLOURS[0], markersize=4.5)
             if row["difference"] == row["difference"]:
                 mark, colour = marks.get(row["verdict"].partition(",")[0], ("o", INK))
@@ -101,8 +103,8 @@ def arms_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         right.axvline(0, color=INK, linewidth=0.8, linestyle="-")
         left.set_yticks(y, [row["title"] for row in rows])
         left.set_ylim(-0.6, len(rows) - 0.4)
-        left.set(xlim=(0, 1), xlabel="objects found, all lists; bar: 95% interval")
-        right.set(xlabel="difference to the baseline of its kind, 95% interval")
+        left.set(xlim=(0, 1), xlabel="objects found, 95% interval")
+        right.set(xlabel="difference to its baseline, 95% interval")
         for name, (mark, colour) in ({"cannot be told": ("o", INK)} | marks).items():
             right.plot([], [], mark, linestyle="-", color=colour, label=name)
         left.plot([], [], "o", linestyle="none", color=COLOURS[0], markersize=4.5, label="one training")

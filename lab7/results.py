@@ -181,8 +181,9 @@ def arm_rows(arms: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any
             row = {"arm": name, "title": arm.title, "list": which, "seeds": len(results)}
             row |= {"accuracy": accuracy, "low": low, "high": high, "by_seed": counts.accuracies.tolist()}
             row |= {"second": _second(results, some)}
-            row |= {"difference": nan, "diff_low": nan, "diff_high": nan, "verdict": "the baseline"}
-            if name != arm.beside:
+            verdict = "the baseline" if arm.beside else "not compared"
+            row |= {"difference": nan, "diff_low": nan, "diff_high": nan, "verdict": verdict}
+            if arm.beside not in ("", name):
                 row |= _beside(results, arms.get(arm.beside, ()), some)
             rows.append(row | {"claim": arm.claim, "reported": arm.reported.get(which, nan)})
     return rows

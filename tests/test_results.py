@@ -59,6 +59,7 @@ def test_an_arm_stands_beside_the_baseline_of_its_kind():
     arms = {"ours_up_down": [result(0, 0.8)], "ours_cosine": [result(0, 0.4)], "ours_plain": [result(0, 0.4)]}
     rows = {row["arm"]: row for row in results.arm_rows(arms) if row["list"] == "all"}
     assert rows["ours_up_down"]["verdict"] == "the baseline"
+    assert results.arm_rows({"laptop": [result(0, 0.8)]})[0]["verdict"] == "not compared"
     assert rows["ours_cosine"]["difference"] == pytest.approx(-0.4) and rows["ours_plain"]["difference"] == 0
     table = results.arm_table(list(rows.values()) + results.arm_rows(arms), arms).set_index("arm")
     assert list(table.beside) == ["ours_up_down", "ours_up_down", "ours_cosine"] and set(table.pixels) == {32}
