@@ -163,7 +163,7 @@ PRESETS: dict[str, Preset] = {
             _SMALL,
             name="quick",
             what="shipped weights and recorded runs; trains only a short demonstration",
-            train=dataclasses.replace(_SMALL.train, max_steps=100, save_every=100, snapshots=3),
+            train=dataclasses.replace(_SMALL.train, max_steps=60, save_every=60, snapshots=3),
         ),
         _SMALL,
         _LAPTOP,
