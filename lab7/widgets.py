@@ -44,11 +44,9 @@ def show_source(*objects: Any) -> Code:
 def show(figure: Figure) -> None:
     """Display a figure, whether or not pyplot is in use: lines as PNG, pictures as JPEG, a quarter of PNG's bytes."""
     kind = "jpeg" if any(axis.images for axis in figure.axes) else "png"
-    finest: dict[str, Any] = {"quality": 87, "subsampling": 0} if kind == "jpeg" else {}
+    finest: dict[str, Any] = {"quality": 82, "subsampling": 0} if kind == "jpeg" else {"optimize": True}
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format=kind, dpi=STYLE["figure.dpi"], bbox_inches="tight", pil_kwargs=finest | {"optimize": True}
-    )
+    figure.savefig(buffer, format=kind, dpi=STYLE["figure.dpi"], bbox_inches="tight", pil_kwargs=finest)
     display(DisplayedImage(data=buffer.getvalue(), format=kind))
 
 
