@@ -35,3 +35,8 @@ def make_course_folder(tmp_path) -> Path:
         (folder / name).write_bytes((shipped_dir() / name).read_bytes())
     torch.save({"model": build_classifier().state_dict()}, folder / "checkpoint.pth")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no worker waits for it at the end."""
+    items.sort(key=lambda item: "test_smoke" not in item.nodeid)

@@ -265,6 +265,7 @@ def test_arms_are_listed_and_a_finished_sweep_is_told(capsys, place):
     assert code == 0 and all(name in out for name in ARMS) and "seeds none" in out
     found = {"by_picture": {"hits": [[2, 2], [0, 1]], "asked": [2, 2]}}
     result = {"name": "report_up_seed1", "seed": 1, "accuracy": {"test": found}, "judge": {"sha256": "a"}}
+    result["settings"] = {"data": {"image_size": 32}}
     write_json(place / "build" / "smoke" / "runs" / "report_up_seed1" / "result.json", result)
     sweep = ["ablate", "--preset", "smoke", "--arms", "report_up", "--seeds", "1"]
     code, out, err = call(capsys, *sweep)
