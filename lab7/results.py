@@ -106,9 +106,7 @@ def read_arms(runs: Path, names: Iterable[str]) -> dict[str, list[dict[str, Any]
     recorded = read_record(runs / RECORD)
     for name in dict.fromkeys(names):
         seeds = {result["seed"]: result for result in recorded if result["arm"] == name}
-        for seed, path in seeds_of(name, runs).items():
-            result = read_json(path / "result.json", "a run's result")
-            seeds |= {seed: result} if "accuracy" in result else {}
+        seeds |= {seed: result for seed, (_, result) in _scored(name, runs).items()}
         if seeds:
             found[name] = [seeds[seed] for seed in sorted(seeds)]
     return found
@@ -126,19 +124,27 @@ def write_record(path: Path, runs: Path, names: Iterable[str]) -> tuple[int, int
     Raises UserError where no such run is scored.
     """
     held = {(result["arm"], result["seed"]): result for result in read_record(path)}
-    added = 0
-    for name in names:
-        for seed, folder in seeds_of(name, runs).items():
-            result = read_json(folder / "result.json", "a run's result")
-            if "accuracy" in result:
-                held[name, seed] = _condensed(name, result, read_metrics(folder))
-                added += 1
-    if not added:
+    new = {
+        (name, seed): _condensed(name, result, read_metrics(folder))
+        for name in names
+        for seed, (folder, result) in _scored(name, runs).items()
+    }
+    if not new:
         raise UserError(f"{short(runs)}: no scored run of {', '.join(names)}; 'lab7 ablate --arms ...' makes them")
-    order = sorted(held, key=lambda key: (list(ARMS).index(key[0]) if key[0] in ARMS else len(ARMS), key[1]))
+    held |= new
+    places = {name: place for place, name in enumerate(ARMS)}
+    order = sorted(held, key=lambda key: (places.get(key[0], len(ARMS)), key[1]))
     lines = [json.dumps(held[key], separators=(",", ":")) for key in order]
     write_text(path, '{"runs": [\n' + ",\n".join(lines) + "\n]}\n")
-    return added, len(lines)
+    return len(new), len(lines)
+
+
+def _scored(name: str, runs: Path) -> dict[int, tuple[Path, dict[str, Any]]]:
+    """The folder and result of each seed of an arm that is scored."""
+    found = {
+        seed: (path, read_json(path / "result.json", "a run's result")) for seed, path in seeds_of(name, runs).items()
+    }
+    return {seed: (path, result) for seed, (path, result) in found.items() if "accuracy" in result}
 
 
 def _condensed(arm: str, result: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -229,7 +229,8 @@ def test_the_tests_read_the_stand_in_whatever_is_in_data(project, tmp_path, refu
     note = f'[ "$2" != pytest ] || echo "$LAB7_DATA" > "{data}"\n'
     script(programs / "python", PRETENDED.format(log=tmp_path / "log") + note)
     code, asked, _ = run("test", LAB7_DATA="elsewhere")
-    assert code == 0 and len(asked) == 1 and re.fullmatch(r"-m pytest --nbval -n logical .* notebooks tests", asked[0])
+    spread = "-n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder"
+    assert code == 0 and asked == [f"-m pytest --nbval {spread} --durations=10 notebooks tests"]
     assert data.read_text() == f"{folder / used}\n"
     assert calls.read_text().splitlines()[-1] == f"data --out {used}"
 
