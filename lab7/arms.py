@@ -32,9 +32,10 @@ class Arm:
 
 _UP_DOWN = {"test": 0.6528, "new_test": 0.7262}
 _OURS = (
-    *("network=modern", "schedule=shifted", "target=v", "draw_t=stratified"),
+    *("network=modern", "schedule=shifted", "target=v", "weight=none", "draw_t=stratified"),
     *("optimizer=muon", "weight_decay=0.01", "tokens_at=all"),
 )
+_OF_X_0 = ("target=x_0", "weight=v")
 _PLACED = (*_OURS, "tokens=no")  # for tokens would tell the lowest level, wherever else the label enters
 _BRIEF = ("image_size=32", "widths=96,128", "blocks=1,1", "epochs=4")  # ten minutes on one core
 OURS = "ours_up_down"
@@ -77,7 +78,7 @@ ARMS: dict[str, Arm] = {
         Arm("report_guidance_4", "guidance 4", ("guidance_scale=4",), drawn_by=BASELINE),
         Arm("report_clamp_output", "output clamped once", ("clamp=output",), "turns white", drawn_by=BASELINE),
         Arm("report_clamp_x_0", "x_0 clamped at every step", ("clamp=x_0",), "turns white", drawn_by=BASELINE),
-        Arm("laptop", "our own U-Net", _OURS, base="laptop", beside=""),
+        Arm("laptop", "our own U-Net", (*_OURS, *_OF_X_0, "draw_t=logit_normal"), base="laptop", beside=""),
         _our("up_down", "condition both ways", "condition_at=up_down"),
         _our("up", "condition in up-sampling only", "condition_at=up", claim="a little worse"),
         _our("down", "condition in down-sampling only", "condition_at=down"),
@@ -93,6 +94,13 @@ ARMS: dict[str, Arm] = {
             brief=(*_BRIEF, "epochs=5", "max_steps=1500"),  # as many steps, though of fewer pictures
             beside="ours_tokens",
             lists=("held_out",),
+        ),
+        _our("x_0", "object tokens, x_0 predicted", "tokens=yes", *_OF_X_0, beside="ours_tokens"),
+        _our(
+            "logit_normal",
+            "that, fewer t at both ends",
+            *("tokens=yes", *_OF_X_0, "draw_t=logit_normal"),
+            beside="ours_x_0",
         ),
         _our("cosine", "cosine schedule", "schedule=cosine", claim="loses information more slowly"),
         _our("linear", "linear schedule", "schedule=linear"),

@@ -43,9 +43,8 @@ class ModernConfig:
     widths: tuple[int, ...] = (160, 192)  # channels of each level; a level has half the size of the one before
     blocks: tuple[int, ...] = (2, 2)  # of each level, on the way down and again on the way up
     embedding: int = 192  # width of time, label and object tokens
-    tokens: Literal["yes", "factored", "no"] = "yes"  # one an object; factored: shape plus colour
+    tokens: Literal["yes", "no"] = "yes"  # one an object, to be looked at
     tokens_at: Literal["lowest", "all"] = "lowest"  # the levels that look at them
-    share: Literal["no", "yes"] = "no"  # yes: each pixel answers with a picture plus a share of what it saw
     scale_by: Literal["one_plus", "product"] = "one_plus"  # how a block is told: (1 + c) * h + t, or c * h + t
 
 
@@ -57,7 +56,7 @@ class DiffusionConfig:
     shift: float = 5.0  # of "shifted": how much lower its log signal-to-noise ratio is than the cosine's
     num_steps: int = 1000  # T
     target: Literal["eps", "x_0", "v"] = "eps"  # what the network predicts
-    draw_t: Literal["uniform", "stratified"] = "uniform"  # stratified: one t in each of B equal parts of 1..T
+    draw_t: Literal["uniform", "stratified", "logit_normal"] = "uniform"  # logit_normal: fewer at both ends of 1..T
     weight: Literal["none", "min_snr", "v"] = "none"  # of a step in the loss; v: as a loss on v would weigh it
     drop_probability: float = 0.1  # how often a sample is trained without its condition (for guidance)
 
@@ -140,8 +139,8 @@ _LAPTOP = Preset(
     what="our own U-Net from scratch on two CPU cores: an hour with bf16 in hardware, four without",
     model=ModelConfig(network="modern"),
     modern=ModernConfig(tokens_at="all"),
-    diffusion=DiffusionConfig(schedule="shifted", target="v", draw_t="stratified"),
-    train=TrainConfig(epochs=26, batch_size=48, optimizer="muon", weight_decay=0.01, warmup_steps=200, save_every=1000),
+    diffusion=DiffusionConfig(schedule="shifted", target="x_0", weight="v", draw_t="logit_normal"),
+    train=TrainConfig(epochs=24, batch_size=48, optimizer="muon", weight_decay=0.01, warmup_steps=200, save_every=1000),
     sampling=SamplingConfig(sampler="dpm_solver_pp", num_steps=12, stop_at=0.25, guidance_scale=3.0),
 )
 

@@ -77,12 +77,16 @@ def draw_t(schedule: NoiseSchedule, count: int, generator: torch.Generator, how:
     """Steps t in 1..T, (count,) int64 on the generator's device.
 
     "uniform" draws each on its own. "stratified" draws one in each of `count` equal parts of 1..T: each is uniform
-    still, but a batch covers all noise levels, which makes its gradient less noisy (Kingma et al. 2021).
+    still, but a batch covers all noise levels, which makes its gradient less noisy (Kingma et al. 2021). "logit_normal"
+    stratifies likewise, but log(u / (1 - u)) of u = t / T is normal: fewer at both ends, where the picture is all noise
+    or hardly any (Esser et al. 2024, section 3.1, with m = 0 and s = 1).
     """
     if how == "uniform":
         return torch.randint(1, schedule.num_steps + 1, (count,), generator=generator, device=generator.device)
     place = torch.arange(count, device=generator.device)
     place = (place + torch.rand(count, generator=generator, device=generator.device)) / count
+    if how == "logit_normal":
+        place = torch.special.ndtri(place.double()).sigmoid()
     return (1 + (schedule.num_steps * place).long()).clamp(max=schedule.num_steps)
 
 

@@ -153,12 +153,10 @@ class ModernUNet(nn.Module):
         embedding: int = 192,
         tokens: str = "yes",
         tokens_at: str = "lowest",
-        share: str = "no",
         scale_by: str = "one_plus",
         condition_at: str = "up_down",
         embeddings: str = "separate",
         num_classes: int = 24,
-        num_colours: int = 8,
     ) -> None:
         super().__init__()
         _check(image_size, patch, widths, blocks)
@@ -168,12 +166,6 @@ class ModernUNet(nn.Module):
         tokens = tokens if condition_at != "none" else "no"
         # One token a class, and one more that is always there, so that an empty condition has something to look at.
         self.tokens = nn.Parameter(torch.randn(num_classes + 1, embedding)) if tokens != "no" else None
-        self.shapes = self.colours = None
-        if self.tokens is not None and tokens == "factored":
-            # Classes are shapes times colours: what is learned of red cubes then serves red spheres and blue cubes too.
-            nn.init.zeros_(self.tokens.data[:-1])  # what is a class's alone is left to be learned
-            self.shapes = nn.Parameter(torch.randn(num_classes // num_colours, embedding))
-            self.colours = nn.Parameter(torch.randn(num_colours, embedding))
 
         def level(way: str, place: int) -> Level:
             lowest = place == self.last
@@ -190,15 +182,14 @@ class ModernUNet(nn.Module):
             for place in range(len(widths)):
                 cast(Level, self.up[place]).share_modulation(cast(Level, self.down[place]))
         self.norm = nn.GroupNorm(widths[0] // GROUP, widths[0])
-        self.head = Convolution(widths[0], (2 if share == "yes" else 1) * 3 * patch**2, zero=True)
+        self.head = Convolution(widths[0], 3 * patch**2, zero=True)
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         time = self.time(sinusoids(t / self.num_steps))  # (B, E)
         asked = F.silu(time if self.label is None else time + self.label(condition))  # (B, E)
         unasked = asked if self.condition_at == "up_down" else F.silu(time)  # (B, E)
-        patches = F.pixel_unshuffle(x_t, self.patch)  # (B, 48, 16, 16)
-        x = self.stem(patches)  # (B, W, 16, 16)
-        tokens, hidden = self._tokens(), self._hidden(x, condition)
+        x = self.stem(F.pixel_unshuffle(x_t, self.patch))  # (B, 48, 16, 16) -> (B, W, 16, 16)
+        tokens, hidden = self.tokens, self._hidden(x, condition)
         skips = []
         for place, level in enumerate(self.down):
             x = level(x, asked if self.hears("down", place) else unasked, tokens, hidden)
@@ -210,11 +201,8 @@ class ModernUNet(nn.Module):
             if place:
                 x = F.pixel_shuffle(self.grow[place - 1](x), 2)  # (B, W, 16, 16)
                 x = self.merge[place - 1](torch.cat([x, skips.pop()], dim=1))
-        answer = self.head(F.silu(self.norm(x)))  # (B, 48, 16, 16), or (B, 96, 16, 16) with a share
-        if answer.shape[1] > patches.shape[1]:
-            answer, share = answer.chunk(2, dim=1)
-            answer = torch.addcmul(answer.to(patches.dtype), share.to(patches.dtype), patches)
-        return F.pixel_shuffle(answer, self.patch)  # (B, 3, 64, 64)
+        x = self.head(F.silu(self.norm(x)))  # (B, 48, 16, 16)
+        return F.pixel_shuffle(x, self.patch)  # (B, 3, 64, 64)
 
     def hears(self, way: str, place: int) -> bool:
         """Whether the level at that place on the way "down" or "up" is told the label."""
@@ -230,13 +218,6 @@ class ModernUNet(nn.Module):
             for name, weight in part.named_parameters()
             if weight.ndim == 2 and "modulation" not in name
         ]
-
-    def _tokens(self) -> Tensor | None:
-        """(K, E): one row a class, and the one that is always there."""
-        if self.tokens is None or self.shapes is None or self.colours is None:
-            return self.tokens
-        objects = self.shapes[:, None] + self.colours  # (shapes, colours, E)
-        return torch.cat([self.tokens[:-1] + objects.flatten(0, 1), self.tokens[-1:]])
 
     def _hidden(self, x: Tensor, condition: Tensor) -> Tensor | None:
         """What the lowest attention adds to its weights, (B, 1, 1, places + tokens): -inf for absent objects."""

@@ -105,6 +105,18 @@ def test_each_way_of_drawing_steps_is_even_and_stratified_ones_cover_all_parts(h
     assert bool(parts.all()) == (how == "stratified")
 
 
+def test_logit_normal_steps_are_stratified_and_as_many_as_the_formula_says():
+    schedule = NoiseSchedule("linear", 1000)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([draw_t(schedule, 4, generator, "logit_normal") for _ in range(4000)])  # (4000, 4)
+    assert drawn.min() >= 1 and drawn.max() <= 1000
+    bounds = [round(1000 * e) for e in (0.33753, 0.5, 0.66247)]  # 1 / (1 + exp(-z)) at the quartiles z of a normal
+    part = torch.bucketize(drawn, torch.tensor(bounds) + 0.5).sort(dim=1).values
+    assert (part == torch.arange(4)).double().mean() > 0.99  # but where a quartile falls within a step
+    low = (drawn <= 250).double().mean()  # the normal has 0.1360 below log(1 / 3)
+    assert abs(low - 0.1360) < 0.01
+
+
 @pytest.mark.parametrize("weight", ["min_snr", "v"])
 @pytest.mark.parametrize("kind", TARGETS)
 def test_a_weight_is_one_of_the_error_of_the_picture_whatever_is_predicted(kind, weight):

@@ -6,7 +6,6 @@ from lab7.config import get_preset
 from lab7.drawing import build_model
 from lab7.files import UserError
 from lab7.modern_unet import HEAD, Attention, Convolution, ModernUNet, sinusoids
-from lab7.vocabulary import CLASSES
 
 
 def small(seed=0, **options):
@@ -38,7 +37,7 @@ def test_the_laptop_preset_fits_its_budget():
     assert model(*inputs(64)).shape == (2, 3, 64, 64)
 
 
-@pytest.mark.parametrize("tokens", ["yes", "factored", "no"])
+@pytest.mark.parametrize("tokens", ["yes", "no"])
 @pytest.mark.parametrize("patch", [2, 4])
 @pytest.mark.parametrize(("widths", "blocks"), [((32,), (1,)), ((32, 64), (2, 1)), ((32, 32, 64), (1, 1, 1))])
 def test_every_shape_runs_and_learns_in_every_parameter(widths, blocks, patch, tokens):
@@ -54,7 +53,7 @@ def test_a_fresh_network_answers_zero():
     assert not small()(*inputs()).any()
 
 
-@pytest.mark.parametrize("tokens", ["yes", "factored", "no"])
+@pytest.mark.parametrize("tokens", ["yes", "no"])
 @pytest.mark.parametrize(
     ("place", "heard"),
     [
@@ -86,16 +85,6 @@ def test_the_label_is_told_to_the_named_levels_only(place, heard, tokens):
     assert not [name for name, p in model.named_parameters() if p.grad is None]
 
 
-def test_factored_tokens_begin_as_shape_plus_colour():
-    model = small(tokens="factored", embedding=16)
-    tokens = model._tokens()
-    assert tokens.shape == (25, 16)
-    red, cyan = CLASSES.index("red cube"), CLASSES.index("cyan cube")
-    for shape in ("sphere", "cylinder"):
-        other = CLASSES.index(f"red {shape}"), CLASSES.index(f"cyan {shape}")
-        torch.testing.assert_close(tokens[red] - tokens[cyan], tokens[other[0]] - tokens[other[1]])
-
-
 def test_shared_modulation_is_one_and_learns():
     model = woken(small(embeddings="shared"))
     assert model.up[0].blocks[0].modulation is model.down[0].blocks[0].modulation
@@ -113,7 +102,7 @@ def test_a_product_begins_away_from_zero():
     torch.testing.assert_close(block(x, torch.randn(2, 32)), x)
 
 
-@pytest.mark.parametrize("tokens", ["yes", "factored", "no"])
+@pytest.mark.parametrize("tokens", ["yes", "no"])
 def test_each_picture_depends_on_its_own_inputs_alone(tokens):
     model = woken(small(tokens=tokens)).eval()
     x_t, t, condition = inputs()
