@@ -1,10 +1,13 @@
 """Accuracy and Frechet distance of a run against the number of steps, for each sampler.
 
     python benchmarks/sampler_sweep.py [--run laptop] [--samples 8] [--threads 2] [--plans ddim:time:8:0.25 ...]
+    python benchmarks/sampler_sweep.py --tune [--samples 2] [--plans dpm_solver_pp:time:8:0.1:3 ...]
 
 Every condition of the three lists is drawn so many times, from the same noise by every plan. Written to samplers.json
 in the run's folder after each plan; a plan that is in the file is not drawn again. A plan is sampler:spacing:steps,
-with a fourth part where the network is not asked below that share of T.
+with a fourth part where the network is not asked below that share of T, and a fifth where guidance is not --guidance.
+With --tune other triples are drawn, up to 96 that neither training nor any scored list shows, so that a way of drawing
+can be chosen without a look at the lists; written to tuned.json.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import time
 
 import torch
 
-from lab7.conditions import load_list
+from lab7.conditions import load_list, read_labels, subsets, unseen_triples
 from lab7.drawing import load_drawer
 from lab7.experiments import LISTS, score
 from lab7.files import UserError, write_json
@@ -32,6 +35,12 @@ PLANS = (
     *(f"ddpm:time:{steps}:0.25" for steps in (8, 25, 50, 100, 750)),
     "ddpm:time:1000",
 )
+TUNED = tuple(
+    f"dpm_solver_pp:time:{steps}:{stop_at}:{scale}"
+    for steps in (8, 12)
+    for stop_at in (0, 0.1, 0.25)
+    for scale in (2, 3, 4)
+)
 
 
 def main() -> None:
@@ -41,26 +50,30 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--guidance", type=float, default=2.0)
-    parser.add_argument("--plans", nargs="*", default=PLANS)
+    parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--plans", nargs="*")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     folder = find_run(options.run)
     if folder is None:
         raise UserError(f"{options.run}: no such run")
-    path, drawer = folder / "samplers.json", load_drawer(folder)
+    path, drawer = folder / ("tuned.json" if options.tune else "samplers.json"), load_drawer(folder)
     judge, second = default_judge(), second_judge()
     conditions = {name: asked for name in LISTS if (asked := load_list(name))}
+    if options.tune:
+        conditions = {"other": other_triples(list(conditions.values()))}
     counts = [len(names) for asked in conditions.values() for names in asked for _ in range(options.samples)]
     told = json.loads(path.read_text()) if path.exists() else {"plans": {}}
     told |= {"samples": options.samples, "guidance_scale": options.guidance, "judge": judge.sha256}
     told |= {"precision": choose_precision("cpu"), "provenance": provenance()}
-    for plan in options.plans:
+    for plan in options.plans or (TUNED if options.tune else PLANS):
         if plan in told["plans"]:
             continue
         sampler, spacing, steps, *rest = plan.split(":")
         stop_at = float(rest[0]) if rest else 0.0
+        scale = float(rest[1]) if len(rest) > 1 else options.guidance
         how = {"sampler": sampler, "spacing": spacing, "num_steps": int(steps), "stop_at": stop_at}
-        how |= {"guidance_scale": options.guidance}
+        how |= {"guidance_scale": scale}
         pictures: list[torch.Tensor] = []
         begun = time.monotonic()
         found = {
@@ -72,6 +85,7 @@ def main() -> None:
             "spacing": spacing,
             "steps": int(steps),
             "stop_at": stop_at,
+            "guidance_scale": scale,
             "seconds": round(time.monotonic() - begun, 1),
             "frechet": against_renders(judge, torch.cat(pictures), counts),
             "accuracy": {
@@ -81,14 +95,22 @@ def main() -> None:
         }
         write_json(path, told)
         print(plan, told["plans"][plan]["seconds"], "s", flush=True)
-    print(f"| sampler | spacing | not below | steps | {' | '.join(conditions)} | exact | Frechet |")
-    print("|---" * (6 + len(conditions)) + "|")
+    print(f"| sampler | spacing | not below | guidance | steps | {' | '.join(conditions)} | exact | Frechet |")
+    print("|---" * (7 + len(conditions)) + "|")
     for found in sorted(told["plans"].values(), key=lambda one: (*kind_of(one), one["steps"])):
         shares = [f"{found['accuracy'][name]['top_k']['accuracy']:.3f}" for name in conditions]
         hits, total = pooled(found, "exact")
         sampler, spacing, stop_at = kind_of(found)
-        cells = [sampler, spacing, f"{stop_at:g} T", str(found["steps"]), *shares, f"{hits / total:.3f}"]
+        scale = found.get("guidance_scale", told["guidance_scale"])
+        cells = [sampler, spacing, f"{stop_at:g} T", f"{scale:g}", str(found["steps"]), *shares, f"{hits / total:.3f}"]
         print(f"| {' | '.join(cells)} | {found['frechet']['distance']:.1f} |")
+
+
+def other_triples(lists: list[list[list[str]]], count: int = 96) -> list[list[str]]:
+    """Triples that neither a training picture nor a condition of `lists` holds."""
+    scored = subsets((names for asked in lists for names in asked), 3)
+    free = [names for names in unseen_triples(read_labels().values(), 10_000) if frozenset(names) not in scored]
+    return free[:count]
 
 
 if __name__ == "__main__":
