@@ -47,7 +47,7 @@ from students import StudentsUNet
 STUDENTS = (
     *("schedule=cosine", "target=eps", "normalise=plain", "draw_t=uniform", "drop_probability=0"),
     *("optimizer=adamw", "learning_rate=1e-4", "weight_decay=0.01", "batch_size=32", "ema_decay=0", "precision=fp32"),
-    *("guidance_scale=1",),
+    *("guidance_scale=1", "stop_at=0"),
 )
 
 
@@ -223,9 +223,10 @@ def plot(folder: Path) -> None:
                 low.append(ends[0])
                 high.append(ends[1])
             axis.fill_between(minutes, low, high, color=colour, alpha=0.2, linewidth=0)
-            name = f"{path.stem}, {curve['weights'] / 1e6:.1f}M weights"
+            cores = "one core" if curve["threads"] == 1 else f"{curve['threads']} cores"
+            name = f"{path.stem}, {curve['weights'] / 1e6:.1f}M weights, {cores}"
             axis.plot(minutes, share, dash, color=colour, marker="o", label=name)
-        axis.set(xlabel="minutes of training on two cores", ylabel="objects found, test and new_test", ylim=(0, 1))
+        axis.set(xlabel="minutes of training", ylabel="objects found, test and new_test", ylim=(0, 1))
         axis.legend()
         figure.savefig(Path(__file__).with_suffix(".png"))
 
