@@ -45,7 +45,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from students import StudentsUNet
 
 STUDENTS = (
-    *("schedule=cosine", "target=eps", "normalise=plain", "draw_t=uniform", "drop_probability=0"),
+    *("schedule=cosine", "target=eps", "weight=none", "normalise=plain", "draw_t=uniform", "drop_probability=0"),
     *("optimizer=adamw", "learning_rate=1e-4", "weight_decay=0.01", "batch_size=32", "ema_decay=0", "precision=fp32"),
     *("guidance_scale=1", "stop_at=0"),
 )
