@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from typing import Any
 
 import torch
 
@@ -72,7 +73,7 @@ def main() -> None:
         sampler, spacing, steps, *rest = plan.split(":")
         stop_at = float(rest[0]) if rest else 0.0
         scale = float(rest[1]) if len(rest) > 1 else options.guidance
-        how = {"sampler": sampler, "spacing": spacing, "num_steps": int(steps), "stop_at": stop_at}
+        how: dict[str, Any] = {"sampler": sampler, "spacing": spacing, "num_steps": int(steps), "stop_at": stop_at}
         how |= {"guidance_scale": scale}
         pictures: list[torch.Tensor] = []
         begun = time.monotonic()
