@@ -3,14 +3,15 @@
     python benchmarks/time_to_accuracy.py ours --minutes 60 [--threads 2] [--seed 0] [--set FIELD=VALUE ...]
     python benchmarks/time_to_accuracy.py students --minutes 60
     python benchmarks/time_to_accuracy.py checkpoints --name laptop --folder COPIES
-    python benchmarks/time_to_accuracy.py plot
     python benchmarks/time_to_accuracy.py table
+    python benchmarks/time_to_accuracy.py record
 
 Both see the same pictures, in the same order, and are read by the same judge; the learning rate falls to 0 over the
 minutes given. Each of --marks times on the way the averaged weights (ours) or the weights (students) draw every
 condition of the three lists; the clock stands still meanwhile. "checkpoints" scores copies of a run's checkpoint.pt,
 made while `lab7 train --preset laptop` was at work, instead of training again. A curve is written to
-runs/time_to_accuracy/NAME.json after every mark, and the plot to benchmarks/time_to_accuracy.png.
+runs/time_to_accuracy/NAME.json after every mark; "record" gathers them in data/runs/recipes.json, which notebook 4
+draws.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from lab7.conditions import load_list
 from lab7.config import Preset, get_preset, override
 from lab7.data import load_pictures
 from lab7.drawing import Drawer, build_model, make_schedule
-from lab7.files import data_dir, runs_dir, write_json
+from lab7.files import data_dir, runs_dir, shipped_dir, write_json
 from lab7.judge import default_judge, second_judge
 from lab7.memory import keep_memory
 from lab7.normalise import draw, epoch_order, fit_normaliser
@@ -52,9 +53,9 @@ STUDENTS = (
 
 
 def main() -> None:
-    """Train one recipe, or plot what was trained."""
+    """Train one recipe, or gather what was trained."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("ours", "students", "checkpoints", "plot", "table"))
+    parser.add_argument("what", choices=("ours", "students", "checkpoints", "table", "record"))
     parser.add_argument("--name", default="", help="of the curve (default: the recipe's)")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--marks", type=int, default=6)
@@ -66,8 +67,8 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], dest="settings")
     options = parser.parse_args()
     folder = runs_dir() / "time_to_accuracy"
-    if options.what in ("plot", "table"):
-        plot(folder) if options.what == "plot" else table(folder)
+    if options.what in ("record", "table"):
+        table(folder) if options.what == "table" else record(folder, shipped_dir() / "runs" / "recipes.json")
         return
     torch.set_num_threads(options.threads)
     keep_memory()
@@ -201,34 +202,11 @@ def table(folder: Path) -> None:
         print(f"| {' | '.join(cells)} |")
 
 
-def plot(folder: Path) -> None:
-    """Each curve in `folder`, both lists of the course pooled, with its 95% Wilson interval."""
-    import matplotlib as mpl
-
-    from lab7.metrics import wilson
-    from lab7.plots import COLOURS, DASHES, STYLE, new_figure
-
-    with mpl.rc_context(STYLE):
-        figure = new_figure(height=3.2)
-        axis = figure.subplots()
-        for colour, dash, path in zip(COLOURS, DASHES, sorted(folder.glob("*.json")), strict=False):
-            curve = json.loads(path.read_text())
-            minutes, share, low, high = [], [], [], []
-            for mark in curve["marks"]:
-                counts = [mark["accuracy"][name]["top_k"] for name in experiments.REPORTED_LISTS]
-                hits, total = (sum(count[key] for count in counts) for key in ("hits", "total"))
-                ends = wilson(hits, total)
-                minutes.append(mark["minutes"])
-                share.append(hits / total)
-                low.append(ends[0])
-                high.append(ends[1])
-            axis.fill_between(minutes, low, high, color=colour, alpha=0.2, linewidth=0)
-            cores = "one core" if curve["threads"] == 1 else f"{curve['threads']} cores"
-            name = f"{path.stem}, {curve['weights'] / 1e6:.1f}M weights, {cores}"
-            axis.plot(minutes, share, dash, color=colour, marker="o", label=name)
-        axis.set(xlabel="minutes of training", ylabel="objects found, test and new_test", ylim=(0, 1))
-        axis.legend()
-        figure.savefig(Path(__file__).with_suffix(".png"))
+def record(folder: Path, path: Path) -> None:
+    """Put all curves of `folder` into one file, as the notebooks and the report read them."""
+    curves = {curve.stem: json.loads(curve.read_text()) for curve in sorted(folder.glob("*.json"))}
+    write_json(path, {"curves": curves})
+    print(f"{path}: {len(curves)} curves")
 
 
 if __name__ == "__main__":

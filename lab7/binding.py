@@ -57,6 +57,7 @@ FIGURES = {  # what the template shows -> the notebook that makes it
     "table3_epochs_up": "04_training",
 }
 SWEEP = {"fig21_samplers": "05_sampling"}  # where the run has a recorded sweep of samplers
+CURVES = {"fig26_recipes": "04_training"}  # where trainings by two recipes are recorded
 TABLES = {
     "table1_accuracy": "06_ablation",
     "table4_clamping": "05_sampling",
@@ -74,7 +75,7 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
     """The facts that the report states, as plain values for JSON. Raises Failure for a missing table and
     for an arm that has not been scored."""
     arms = [_arm(ws, ARMS[name]) for name in ("report_up", "report_up_down", "laptop")]
-    sweep = ws.runs / "laptop" / "samplers.json"
+    sweep, curves = ws.runs / "laptop" / "samplers.json", ws.runs / "recipes.json"
     return {
         "command": command,
         "preset": dataclasses.asdict(ws.preset),
@@ -82,6 +83,7 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
         "main": next(arm for arm in arms if arm["name"] == "report_up_down"),
         "own": next(arm for arm in arms if arm["name"] == "laptop"),
         "sweep": read_json(sweep, "a sweep of samplers") if sweep.exists() else None,
+        "curves": read_json(curves, "the curves of recipes")["curves"] if curves.exists() else None,
         "tables": {name: _rows(_existing(ws, f"{name}.csv", made_by)) for name, made_by in TABLES.items()},
         "data": describe(ws.data),
         "examinations": {one.name: ws.examination(one) for one in (ws.judge(), ws.second_judge())},
@@ -105,7 +107,7 @@ def _arm(ws: Workspace, arm: Arm) -> dict[str, Any]:
 
 
 def _figures(facts: dict[str, Any]) -> dict[str, str]:
-    return FIGURES | SWEEP if facts["sweep"] else FIGURES
+    return FIGURES | (SWEEP if facts["sweep"] else {}) | (CURVES if facts["curves"] else {})
 
 
 def _rows(path: Path) -> list[list[str]]:

@@ -67,6 +67,7 @@ FIGURES = {
     "example_pictures": lambda: plots_judge.example_pictures({"missing": [(noise(3, 8, 8), "red cube")]}),
     "run_curves": lambda: plots_training.run_curves({"a": LINES, "b": LINES}),
     "demonstration_curve": lambda: plots_training.demonstration_curve(LINES[:2], LINES),
+    "recipes_figure": lambda: plots_training.recipes_figure(CURVES),
     "rate_curves": lambda: plots_training.rate_curves({"cosine": np.linspace(1, 0, 9)}, np.ones(9), [np.ones(9) / 2]),
     "error_figure": lambda: plots_samplers.error_figure(
         [{"t": t, "flat": 0.1, "objects": 0.2, "flat_itself": 0.05} for t in (10.0, 500.0)], 1000, 0.25
@@ -74,6 +75,23 @@ FIGURES = {
     "initialisation_figure": lambda: plots_training.initialisation_figure(
         {"report": [{"up0": (1.0, 2.0), "out": (2.0, 1.0)}] * 2}, {"report": [[2.0, 1.0], [1.9, 0.9]]}
     ),
+}
+CURVES = {
+    name: {
+        "weights": 7_000_000,
+        "threads": threads,
+        "marks": [
+            {
+                "minutes": minutes,
+                "accuracy": {
+                    name: {"top_k": {"hits": hits, "total": 10}}
+                    for name, hits in (("test", found), ("new_test", found + 1), ("unseen", 0))
+                },
+            }
+            for minutes, found in ((10.0, 3), (20.0, 6))
+        ],
+    }
+    for name, threads in (("ours", 2), ("other", 1))
 }
 SWEEP = {
     "plans": {
@@ -187,3 +205,13 @@ def test_figures_of_what_was_probed_show_every_variant():
         [0.75, 0.0]
     ] * 2  # the output's clamp is no step's
     assert len(figure.axes[1].get_legend().get_texts()) == 3
+
+
+def test_recipes_are_drawn_by_their_minutes_and_both_lists_of_the_course():
+    lines = plots_training.recipes_figure(CURVES).axes[0].get_lines()
+    assert [line.get_label() for line in lines] == [
+        "ours: 7.0 million weights, 2 cores",
+        "other: 7.0 million weights, one core",
+    ]
+    np.testing.assert_allclose(lines[0].get_xdata(), [10, 20])
+    np.testing.assert_allclose(lines[0].get_ydata(), [7 / 20, 13 / 20])
