@@ -33,6 +33,8 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
             sampler, spacing, stop_at = kind
             label = sampler + (", log SNR" if spacing == "log_snr" else "") + (f", to {stop_at:g} T" if stop_at else "")
             left.fill_between(steps, [end[0] for end in ends], [end[1] for end in ends], color=colour, alpha=0.15, lw=0)
+            if len(steps) == 1:  # too few for a band
+                left.vlines(steps, *ends[0], color=colour, alpha=0.4, lw=2)
             left.plot(steps, shares, color=colour, linestyle=dash, marker="o", markersize=3.5, label=label)
             distances = [plan["frechet"]["distance"] for plan in mine]
             right.plot(steps, distances, color=colour, linestyle=dash, marker="o", markersize=3.5)
