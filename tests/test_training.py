@@ -317,9 +317,9 @@ def test_a_run_that_begins_with_anothers_weights_carries_its_curve_and_pictures_
 
 def test_weights_fit_where_the_networks_are_alike(folder, tmp_path, capsys):
     first = run(folder, tmp_path, "network=modern", name="first")
-    other = toy("network=modern", "max_steps=2", "share=yes")
-    path = training.train(other, "shared", data=folder, runs=tmp_path, start=first, progress=True)
-    assert "new are head.weight, head.bias" in capsys.readouterr().err
+    other = toy("network=modern", "max_steps=2", "patch=2")
+    path = training.train(other, "finer", data=folder, runs=tmp_path, start=first, progress=True)
+    assert "new are stem.weight, head.weight, head.bias" in capsys.readouterr().err
     assert json.loads((path / "result.json").read_text())["started_from"]["name"] == "first"
     with pytest.raises(UserError, match="holds no weights of this network"):
         run(folder, tmp_path, name="report", start=first)
