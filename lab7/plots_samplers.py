@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lab7.metrics import wilson
@@ -27,15 +28,9 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
         for kind, colour, dash in zip(names, COLOURS, DASHES, strict=False):
             mine = sorted((plan for plan in plans if kind_of(plan) == kind), key=lambda plan: plan["steps"])
             steps = [plan["steps"] for plan in mine]
-            scores = [pooled(plan) for plan in mine]
-            ends = [wilson(*score) for score in scores]
-            shares = [hits / total for hits, total in scores]
             sampler, spacing, stop_at = kind
             label = sampler + (", log SNR" if spacing == "log_snr" else "") + (f", to {stop_at:g} T" if stop_at else "")
-            left.fill_between(steps, [end[0] for end in ends], [end[1] for end in ends], color=colour, alpha=0.15, lw=0)
-            if len(steps) == 1:  # too few for a band
-                left.vlines(steps, *ends[0], color=colour, alpha=0.4, lw=2)
-            left.plot(steps, shares, color=colour, linestyle=dash, marker="o", markersize=3.5, label=label)
+            draw_shares(left, steps, [pooled(plan) for plan in mine], color=colour, linestyle=dash, label=label)
             distances = [plan["frechet"]["distance"] for plan in mine]
             right.plot(steps, distances, color=colour, linestyle=dash, marker="o", markersize=3.5)
         right.axhline(floor, color="#777777", linewidth=0.8)
@@ -50,6 +45,15 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
             axis.minorticks_off()
         left.legend(loc="lower right")
     return figure
+
+
+def draw_shares(axis: Axes, places: Sequence[float], scores: Sequence[tuple[int, int]], **line: Any) -> None:
+    """A line of hits / total with its 95% Wilson interval as a band; `line` goes to Axes.plot."""
+    low, high = zip(*(wilson(*score) for score in scores), strict=True)
+    axis.fill_between(places, low, high, color=line["color"], alpha=0.15, lw=0)
+    if len(places) == 1:  # too few for a band
+        axis.vlines(places, low, high, color=line["color"], alpha=0.4, lw=2)
+    axis.plot(places, [hits / total for hits, total in scores], marker="o", markersize=3.5, **line)
 
 
 def error_figure(rows: Sequence[Mapping[str, float]], num_steps: int, stop_at: float) -> Figure:

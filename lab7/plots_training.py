@@ -17,11 +17,10 @@ from lab7.checkpoints import read_metrics
 from lab7.config import from_dict
 from lab7.experiments import REPORTED_LISTS
 from lab7.files import UserError, read_json, short
-from lab7.metrics import wilson
 from lab7.pictures import read_picture
 from lab7.plans import run_length
 from lab7.plots import COLOURS, DASHES, STYLE, new_figure, picture_grid
-from lab7.plots_samplers import pooled
+from lab7.plots_samplers import draw_shares, pooled
 
 Lines = Sequence[Mapping[str, Any]]
 """The lines of a metrics.jsonl, as `read_metrics` gives them."""
@@ -138,14 +137,9 @@ def recipes_figure(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
             scores = [
                 pooled({"accuracy": {one: mark["accuracy"][one] for one in REPORTED_LISTS}}) for mark in curve["marks"]
             ]
-            ends = [wilson(*score) for score in scores]
             cores = "one core" if curve["threads"] == 1 else f"{curve['threads']} cores"
             label = f"{name}: {curve['weights'] / 1e6:.1f} million weights, {cores}"
-            axis.fill_between(
-                minutes, [end[0] for end in ends], [end[1] for end in ends], color=colour, alpha=0.15, lw=0
-            )
-            shares = [hits / total for hits, total in scores]
-            axis.plot(minutes, shares, color=colour, linestyle=dash, marker="o", markersize=3.5, label=label)
+            draw_shares(axis, minutes, scores, color=colour, linestyle=dash, label=label)
         axis.set(xlabel="minutes of training", ylabel="objects found, test and new_test", ylim=(0, 1))
         axis.set_xlim(left=0)
         axis.legend(loc="center right")
