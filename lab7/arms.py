@@ -102,6 +102,12 @@ ARMS: dict[str, Arm] = {
             *("tokens=yes", *_OF_X_0, "draw_t=logit_normal"),
             beside="ours_x_0",
         ),
+        _our(
+            "whitened",
+            "that, and hue counting as much as brightness",
+            *("tokens=yes", *_OF_X_0, "draw_t=logit_normal", "normalise=whitened"),
+            beside="ours_logit_normal",
+        ),
         _our("cosine", "cosine schedule", "schedule=cosine", claim="loses information more slowly"),
         _our("linear", "linear schedule", "schedule=linear"),
         _our("plain", "cosine, pictures in [-1, 1]", "schedule=cosine", "normalise=plain", beside="ours_cosine"),

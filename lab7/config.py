@@ -18,7 +18,7 @@ class DataConfig:
     scenes: int = 6003  # scenes of the stand-in; three pictures each
     scene_seed: int = 0  # of the stand-in
     image_size: int = 64  # pixels; pictures are squashed to a square of this side
-    normalise: Literal["deviation", "plain"] = "deviation"  # minus the mean picture, over the deviation; or [-1, 1]
+    normalise: Literal["deviation", "whitened", "plain"] = "deviation"  # see normalise.py; "plain" is [-1, 1]
     holdout_pairs: Literal["no", "yes"] = "no"  # yes: pictures with one of 24 pairs of classes are not trained on
 
 

@@ -92,7 +92,7 @@ class Drawer:
 
     def clamp(self, x: Tensor) -> Tensor:
         """Model space -> model space with pixels outside [-1, 1] brought back to it."""
-        return (self.normaliser.decode(x).clamp(-1, 1) - self.normaliser.mean) / self.normaliser.std
+        return self.normaliser.from_pixels(self.normaliser.decode(x).clamp(-1, 1))
 
     def draw(
         self,

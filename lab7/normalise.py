@@ -3,6 +3,9 @@
 The pictures differ little: their deviation from the mean picture has a standard deviation of about 0.095 in
 [-1, 1] units, ten times less than the one that a diffusion schedule assumes. 'deviation' subtracts the mean
 picture and divides by that one number; 'plain', the report's way, only scales to [-1, 1].
+
+What differs is mostly how dark a pixel is, which all objects change, and least its hue, which tells them apart.
+'whitened' divides by the square root of the covariance of the three channels, so that hue counts as much.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from torch import Tensor
 from lab7.files import UserError
 from lab7.pictures import Pictures, to_float
 
-KINDS = ("deviation", "plain")
+KINDS = ("deviation", "whitened", "plain")
 _CHUNK = 256  # pictures at a time when sums are taken in 64 bits
 
 
@@ -24,7 +27,8 @@ _CHUNK = 256  # pictures at a time when sums are taken in 64 bits
 class Normaliser:
     """x_0 = (picture - mean) / std, both in [-1, 1] units.
 
-    mean: float32 (3, S, S). std: float32 scalar tensor, one for all pixels. Made by fit_normaliser.
+    mean: float32 (3, S, S). std: float32, one number for all pixels and channels, or a symmetric matrix (3, 3) by
+    whose inverse the channels of each pixel are multiplied. Made by fit_normaliser.
     """
 
     mean: Tensor
@@ -32,11 +36,16 @@ class Normaliser:
 
     def encode(self, images: Tensor) -> Tensor:
         """uint8 (B, 3, S, S) -> float32 (B, 3, S, S) in model space, on the pictures' device."""
-        return to_float(images).sub_(self.mean).div_(self.std)
+        return self.from_pixels(to_float(images))
+
+    def from_pixels(self, pixels: Tensor) -> Tensor:
+        """float32 (B, 3, S, S) in [-1, 1] -> model space, the same shape."""
+        x = pixels - self.mean
+        return _mix(torch.linalg.inv(self.std), x) if self.std.ndim else x.div_(self.std)
 
     def decode(self, x: Tensor) -> Tensor:
         """Model space -> about [-1, 1], not clamped, the same shape."""
-        return x * self.std + self.mean
+        return (_mix(self.std, x) if self.std.ndim else x * self.std) + self.mean
 
     def to(self, device: torch.device | str) -> Normaliser:
         """The same on another device; itself if it is there already."""
@@ -45,7 +54,7 @@ class Normaliser:
         return Normaliser(self.mean.to(device), self.std.to(device))
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps: {"mean": (3, S, S), "std": ()}, on the CPU."""
+        """What a checkpoint keeps: {"mean": (3, S, S), "std": () or (3, 3)}, on the CPU."""
         return {"mean": self.mean.cpu(), "std": self.std.cpu()}
 
     @staticmethod
@@ -66,21 +75,30 @@ def fit_normaliser(images: Tensor, kind: str = "deviation") -> Normaliser:
     if kind == "plain":
         return Normaliser(torch.zeros(shape), torch.ones(()))
     total = torch.zeros(shape, dtype=torch.float64)
-    squares = 0.0
+    products = torch.zeros(3, 3, dtype=torch.float64)
     for chunk in images.split(_CHUNK):
         values = chunk.cpu().to(torch.float64)
         total += values.sum(dim=0)
-        squares += float(values.square().sum())
-    # sum of (x - mean)^2 over everything = sum of x^2 - sum over pixels of (sum of x)^2 / N
-    variance = (squares - float(total.square().sum()) / num) / (num * total.numel())
-    std = max(variance, 0.0) ** 0.5 / 127.5
+        products += torch.einsum("nihw,njhw->ij", values, values)
+    # sum of (x - mean) (y - mean) over all pixels = sum of x y - sum over places of (sum of x) (sum of y) / N
+    covariance = (products - torch.einsum("ihw,jhw->ij", total, total) / num) / (num * shape[1] * shape[2] * 127.5**2)
+    std = covariance.diagonal().mean().clamp(min=0).sqrt()
     if std < 1e-4:
         raise UserError(
             f"the {num} training pictures are all alike: their deviation from the mean cannot be normalised; "
             "give more pictures or choose the normalisation 'plain'"
         )
     mean = total / num / 127.5 - 1
-    return Normaliser(mean.to(torch.float32), torch.tensor(std, dtype=torch.float32))
+    if kind == "whitened":
+        variances, axes = torch.linalg.eigh(covariance)
+        # No axis counts more than ten times as much as another: channels that say the same hold nothing but grain.
+        std = axes @ variances.clamp(min=variances.max() / 100).sqrt().diag() @ axes.T
+    return Normaliser(mean.to(torch.float32), std.to(torch.float32))
+
+
+def _mix(matrix: Tensor, x: Tensor) -> Tensor:
+    """Every pixel's channels (B, 3, S, S) times a matrix (3, 3)."""
+    return torch.einsum("ij,bjhw->bihw", matrix, x)
 
 
 def epoch_order(num: int, epoch: int, seed: int) -> Tensor:
