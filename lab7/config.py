@@ -137,9 +137,10 @@ _SMALL = Preset(
 _LAPTOP = Preset(
     name="laptop",
     what="our own U-Net from scratch on two CPU cores: an hour with bf16 in hardware, four without",
+    data=DataConfig(normalise="whitened"),
     model=ModelConfig(network="modern"),
     modern=ModernConfig(tokens_at="all"),
-    diffusion=DiffusionConfig(schedule="shifted", target="x_0", weight="v", draw_t="logit_normal"),
+    diffusion=DiffusionConfig(schedule="shifted", shift=4.0, target="x_0", weight="v", draw_t="logit_normal"),
     train=TrainConfig(epochs=24, batch_size=48, optimizer="muon", weight_decay=0.01, warmup_steps=200, save_every=1000),
     sampling=SamplingConfig(sampler="dpm_solver_pp", num_steps=12, stop_at=0.25, guidance_scale=3.0),
 )
@@ -177,7 +178,8 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="best",
             what="the strongest model that we know how to train, for one or more GPUs",
-            model=ModelConfig(network="modern"),
+            data=_LAPTOP.data,
+            model=_LAPTOP.model,
             modern=ModernConfig(patch=2, widths=(128, 256, 384), blocks=(2, 2, 3), embedding=512),
             diffusion=_LAPTOP.diffusion,
             train=dataclasses.replace(
