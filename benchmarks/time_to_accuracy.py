@@ -60,7 +60,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--marks", type=int, default=6)
     parser.add_argument("--samples", type=int, default=4, help="of each condition at a mark")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of the training")
+    parser.add_argument("--score-threads", type=int, help="with 'checkpoints': of the judging (default: as many)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="with copies of checkpoint.pt, as *.pt")
     parser.add_argument("--widths", default="64,128,128,256", help="of the students' UNet2DModel")
@@ -84,6 +85,7 @@ def main() -> None:
     curve |= {"threads": options.threads, "provenance": provenance(), "marks": []}
     path = folder / f"{options.name or options.what}.json"
     if options.what == "checkpoints":
+        torch.set_num_threads(options.score_threads or options.threads)
         follow_checkpoints(net, preset, curve, path, options)
     else:
         follow(net, preset, curve, path, options)

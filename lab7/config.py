@@ -53,7 +53,7 @@ class DiffusionConfig:
     """The forward process and what the network is asked for."""
 
     schedule: Literal["linear", "linear_eq3", "linear_listing", "cosine", "shifted"] = "linear"
-    shift: float = 5.0  # of "shifted": how much lower its log signal-to-noise ratio is than the cosine's
+    shift: float = 4.0  # of "shifted": how much lower its log signal-to-noise ratio is than the cosine's
     num_steps: int = 1000  # T
     target: Literal["eps", "x_0", "v"] = "eps"  # what the network predicts
     draw_t: Literal["uniform", "stratified", "logit_normal"] = "uniform"  # logit_normal: fewer at both ends of 1..T
@@ -140,7 +140,7 @@ _LAPTOP = Preset(
     data=DataConfig(normalise="whitened"),
     model=ModelConfig(network="modern"),
     modern=ModernConfig(tokens_at="all"),
-    diffusion=DiffusionConfig(schedule="shifted", shift=4.0, target="x_0", weight="v", draw_t="logit_normal"),
+    diffusion=DiffusionConfig(schedule="shifted", target="x_0", weight="v", draw_t="logit_normal"),
     train=TrainConfig(epochs=24, batch_size=48, optimizer="muon", weight_decay=0.01, warmup_steps=200, save_every=1000),
     sampling=SamplingConfig(sampler="dpm_solver_pp", num_steps=12, stop_at=0.25, guidance_scale=3.0),
 )

@@ -186,7 +186,7 @@ def test_a_number_of_pictures_below_one(folder, limit):
 
 def test_normalisation_of_pictures_that_are_all_alike():
     assert "all alike" in told(fit_normaliser, torch.full((3, 3, 8, 8), 7, dtype=torch.uint8))
-    assert "choose one of deviation, plain" in told(fit_normaliser, torch.zeros(2, 3, 8, 8), "unit")
+    assert "choose one of deviation, whitened, plain" in told(fit_normaliser, torch.zeros(2, 3, 8, 8), "unit")
 
 
 @pytest.fixture
