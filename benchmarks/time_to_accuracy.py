@@ -183,7 +183,7 @@ def score(drawer: Drawer, judge: Any, second: Any, samples: int) -> dict[str, An
     found = {}
     for name in experiments.LISTS:
         if conditions := load_list(name):
-            told = experiments.score(drawer, judge, conditions, samples=samples, second=second)
+            told = experiments.score(drawer, judge, conditions, samples=samples, second=second, tries=1)
             found[name] = {key: told[key] for key in ("top_k", "exact")} | {"second": told["second_judge"]["top_k"]}
     return {"accuracy": found}
 

@@ -64,6 +64,8 @@ class Sample:
     """Steps of the sampler (default: as the weights' preset says)."""
     guidance: float | None = None
     """Strength of the condition; 1 is the plain conditional model (default: as the weights' preset says)."""
+    tries: int | None = None
+    """Draw a picture anew, so often in all, while the network misses an object in it (default: as the preset says)."""
     samples: int = 1
     """Pictures of each condition."""
     seed: int = 0
@@ -83,6 +85,7 @@ class Sample:
             sampler=self.sampler,
             num_steps=self.steps,
             guidance_scale=self.guidance,
+            tries=self.tries,
             samples=self.samples,
             seed=self.seed,
             progress=True,

@@ -97,6 +97,10 @@ class SamplingConfig:
     guidance_to: float = 1.0  # and at most this
     clamp: Literal["none", "output", "x_0"] = "none"  # pixels to [-1, 1]: of the drawn picture, or of each x_0
     draw_precision: Literal["auto", "bf16", "fp32"] = "auto"  # of the network; auto: bf16 where the hardware has it
+    tries: int = (
+        1  # pictures drawn at most in place of one, until the network sees in one what was asked; see evidence.py
+    )
+    enough: float = 0.4  # how evident the least evident object must be
     samples: int = 8  # pictures of each condition in an evaluation
     noise_seed: int = 0
 

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from lab7 import config
 from lab7.conditions import conditions_tensor
 from lab7.config import Preset
+from lab7.evidence import best_of_tries, evidence
 from lab7.files import UserError, atomic_path, short
 from lab7.memory import keep_memory
 from lab7.modern_unet import ModernUNet
@@ -28,6 +28,7 @@ from lab7.schedule import NoiseSchedule
 from lab7.unet import UNet
 
 CLAMPS = ("none", "output", "x_0")
+LOOKS = 2  # noises in which a drawn picture is looked at, where more than one try is allowed
 
 
 def build_model(preset: Preset, seed: int = 0) -> nn.Module:
@@ -110,6 +111,8 @@ class Drawer:
         batch_size: int = 64,
         size: int = 64,
         clamp: str | None = None,
+        tries: int | None = None,
+        enough: float | None = None,
         callback: Callback | None = None,
         progress: bool = False,
     ) -> Tensor:
@@ -117,14 +120,21 @@ class Drawer:
 
         All samples of the first condition come first. What is not given comes from the preset's `sampling`.
         The noise of a picture depends on the seed and on its place in the list alone, not on the batch size.
-        `clamp` brings pixels back to [-1, 1] in the "output" once, or in the predicted "x_0" at every step.
-        Raises UserError for an unknown sampler or clamp, a bad number of steps, and bad conditions.
+        `clamp` brings pixels back to [-1, 1] in the "output" once, or in the predicted "x_0" at every step. A picture
+        in which some asked object is less evident to the network than `enough` is drawn anew, up to `tries` times in
+        all, and the one whose least evident object is most evident is kept; `callback` wants a single try.
+        Raises UserError for an unknown sampler or clamp, a bad number of steps, samples or tries, and bad conditions.
         """
         plan = self.preset.sampling
         function = _known("sampler", sampler or plan.sampler, SAMPLERS)
         clamp = _known("clamp", clamp or plan.clamp, {name: name for name in CLAMPS})
-        if samples < 1:
-            raise UserError(f"the number of samples must be at least 1, not {samples}")
+        tries = (1 if callback else plan.tries) if tries is None else tries
+        enough = plan.enough if enough is None else enough
+        for what, number in (("samples", samples), ("tries", tries)):
+            if number < 1:
+                raise UserError(f"the number of {what} must be at least 1, not {number}")
+        if callback and tries > 1:
+            raise UserError(f"a callback follows one drawing of each picture; set tries to 1, not {tries}")
         steps = min(plan.num_steps, self.schedule.num_steps) if num_steps is None else num_steps
         spacing = spacing or plan.spacing
         stop_at = plan.stop_at if stop_at is None else stop_at
@@ -134,29 +144,37 @@ class Drawer:
         if self.device.type == "cpu":
             keep_memory()
         self.model.eval()
-        pictures = []
-        for start in tqdm(range(0, len(labels), batch_size), "draw", disable=not progress, unit="batch"):
-            part = labels[start : start + batch_size]
-            generators = [torch.Generator().manual_seed(_mix(seed, start + row)) for row in range(len(part))]
-            x_T = torch.cat([self.noise(1, generator) for generator in generators])
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-                x_0 = function(
-                    self.model,
-                    self.schedule,
-                    x_T,
-                    part,
-                    steps,
-                    plan.guidance_scale if guidance_scale is None else guidance_scale,
-                    torch.Generator(self.device).manual_seed(_mix(seed, -1 - start)),
-                    callback,
-                    target=self.preset.diffusion.target,
-                    transform_x_0=self.clamp if clamp == "x_0" else None,
-                    spacing=spacing,
-                    stop_at=stop_at,
-                    guidance_interval=guidance_interval or (plan.guidance_from, plan.guidance_to),
-                )
-            pictures.append(self.to_pixels(self.clamp(x_0) if clamp == "output" else x_0, size))
-        return torch.cat(pictures)
+
+        def draw_rows(rows: Tensor, attempt: int) -> Tensor:
+            """x_0 in model space of some rows of `labels`, from noise that each attempt has for itself."""
+            own = seed if attempt == 0 else _mix(seed, -attempt)
+            generators = [torch.Generator().manual_seed(_mix(own, row)) for row in rows.tolist()]
+            x_0 = function(
+                self.model,
+                self.schedule,
+                torch.cat([self.noise(1, generator) for generator in generators]),
+                labels[rows],
+                steps,
+                plan.guidance_scale if guidance_scale is None else guidance_scale,
+                torch.Generator(self.device).manual_seed(_mix(own, -1 - int(rows[0]))),
+                callback,
+                target=self.preset.diffusion.target,
+                transform_x_0=self.clamp if clamp == "x_0" else None,
+                spacing=spacing,
+                stop_at=stop_at,
+                guidance_interval=guidance_interval or (plan.guidance_from, plan.guidance_to),
+            )
+            return self.clamp(x_0) if clamp == "output" else x_0
+
+        noises = self.noise(LOOKS, torch.Generator().manual_seed(_mix(-1 - seed, 0)))
+
+        def look(x_0: Tensor, rows: Tensor) -> Tensor:
+            told = evidence(self.model, self.schedule, x_0, labels[rows], noises, target=self.preset.diffusion.target)
+            return told.amin(dim=1).cpu()
+
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            kept = best_of_tries(draw_rows, look, len(labels), tries, enough, batch_size, progress)
+        return torch.cat([self.to_pixels(part, size) for part in kept.split(batch_size)])
 
 
 def load_drawer(path: Path | str, device: str | torch.device = "cpu") -> Drawer:

@@ -118,6 +118,8 @@ def score_run(
         "guidance_scale": plan.guidance_scale,
         "guidance_interval": (plan.guidance_from, plan.guidance_to),
         "clamp": plan.clamp,
+        "tries": plan.tries,
+        "enough": plan.enough,
         "precision": choose_precision(device, plan.draw_precision),
         "samples": plan.samples,
         "seed": plan.noise_seed,

@@ -98,7 +98,8 @@ def fit_normaliser(images: Tensor, kind: str = "deviation") -> Normaliser:
 
 def _mix(matrix: Tensor, x: Tensor) -> Tensor:
     """Every pixel's channels (B, 3, S, S) times a matrix (3, 3)."""
-    return torch.einsum("ij,bjhw->bihw", matrix, x)
+    parts = [matrix[:, j, None, None] * x[:, j : j + 1] for j in range(3)]  # no product of matrices, which may be bf16
+    return parts[0].add_(parts[1]).add_(parts[2])
 
 
 def epoch_order(num: int, epoch: int, seed: int) -> Tensor:

@@ -214,7 +214,7 @@ def _step_seed(seed: int, step: int, process: int) -> int:
 def _snapshot(drawer: Drawer, path: Path, data: Path | None) -> None:
     """The first four conditions of each list, always from the same noise, side by side in one strip."""
     conditions = load_list("test", data)[:4] + load_list("new_test", data)[:4]
-    save_grid(drawer.draw(conditions, seed=0), path, columns=len(conditions))
+    save_grid(drawer.draw(conditions, seed=0, tries=1), path, columns=len(conditions))
 
 
 def _not_finite(folder: Path, step: int, value: float, pictures: Pictures, index: Tensor) -> str:

@@ -136,7 +136,7 @@ def compose(drawer: Drawer, names: Sequence[str], judge: Judge | None = None, **
 
 
 def compose_scene(drawer: Drawer, judge: Judge | None = None) -> ipywidgets.Widget:
-    """Ask for up to three objects and draw them; sampler, steps and guidance begin at the preset's."""
+    """Ask for up to three objects and draw them; sampler, steps, guidance and tries begin at the preset's."""
     wanted = ("red cube", "cyan sphere", _NOTHING)
     objects = [
         ipywidgets.Dropdown(options=[_NOTHING, *CLASSES], value=value, description=f"object {k + 1}")
@@ -146,6 +146,7 @@ def compose_scene(drawer: Drawer, judge: Judge | None = None) -> ipywidgets.Widg
     sampler = ipywidgets.Dropdown(options=list(SAMPLERS), value=plan.sampler, description="sampler")
     steps = ipywidgets.IntSlider(plan.num_steps, 2, 200, description="steps")
     guidance = ipywidgets.FloatSlider(plan.guidance_scale, min=1.0, max=6.0, step=0.5, description="guidance")
+    tries = ipywidgets.IntSlider(plan.tries, 1, 8, description="tries")
     seed = ipywidgets.IntText(0, description="seed")
     button = ipywidgets.Button(description="Draw", button_style="primary")
     image, text = _image(), ipywidgets.HTML("press Draw")  # unlike a Label, it breaks long lines
@@ -160,6 +161,7 @@ def compose_scene(drawer: Drawer, judge: Judge | None = None) -> ipywidgets.Widg
                 sampler=sampler.value,
                 num_steps=steps.value,
                 guidance_scale=guidance.value,
+                tries=tries.value,
                 seed=seed.value,
                 samples=4,
             )
@@ -169,7 +171,7 @@ def compose_scene(drawer: Drawer, judge: Judge | None = None) -> ipywidgets.Widg
         image.value, text.value = png_bytes(list(pictures), 144), reading
 
     button.on_click(draw)
-    choices = [ipywidgets.VBox(objects), ipywidgets.VBox([sampler, steps, guidance, seed])]
+    choices = [ipywidgets.VBox(objects), ipywidgets.VBox([sampler, steps, guidance, tries, seed])]
     box = ipywidgets.VBox([ipywidgets.HBox(choices), button, image, text])
     box.draw = draw
     return box

@@ -230,7 +230,9 @@ def test_deviation_gives_mean_0_and_standard_deviation_1():
 
 def test_whitened_channels_vary_alike_and_on_their_own():
     images = random_images(num=700)
-    images[:, 2] = (images[:, 0].int() + images[:, 2].int() // 4).clamp(max=255).to(torch.uint8)  # two say much the same
+    images[:, 2] = (
+        (images[:, 0].int() + images[:, 2].int() // 4).clamp(max=255).to(torch.uint8)
+    )  # two say much the same
     normaliser = fit_normaliser(images, "whitened")
     x = normaliser.encode(images).double()
     assert x.mean(dim=0).abs().max() < 1e-4

@@ -1,10 +1,14 @@
 """Weights as files, and drawing with them: repeatable, independent of batches, and in pixels."""
 
+import dataclasses
+
 import pytest
 import torch
 
+from lab7.conditions import conditions_tensor
 from lab7.config import get_preset, override
-from lab7.drawing import CLAMPS, Drawer, build_model, load_drawer, save_weights
+from lab7.drawing import CLAMPS, LOOKS, Drawer, _mix, build_model, load_drawer, save_weights
+from lab7.evidence import evidence
 from lab7.files import UserError
 from lab7.normalise import Normaliser
 from lab7.schedule import NoiseSchedule
@@ -103,3 +107,28 @@ def test_weights_of_another_shape_are_told(drawer, tmp_path):
     save_weights(path, build_model(drawer.preset), drawer.normaliser, preset)
     with pytest.raises(UserError, match="not weights that 'lab7 train' wrote"):
         load_drawer(path)
+
+
+def test_more_tries_are_kept_only_where_the_network_sees_more(drawer):
+    once = drawer.draw(CONDITIONS, size=32, tries=1)
+    assert torch.equal(drawer.draw(CONDITIONS, size=32, tries=3, enough=-100), once), "enough at once"
+    never = {batch: drawer.draw(CONDITIONS, size=32, tries=3, enough=100, batch_size=batch) for batch in (1, 64)}
+    assert torch.allclose(never[1], never[64], atol=1e-4)
+    both = torch.cat([once, never[64]])
+    noises = drawer.noise(LOOKS, torch.Generator().manual_seed(_mix(-1, 0)))
+    labels = conditions_tensor(CONDITIONS).repeat(2, 1)
+    told = evidence(drawer.model, drawer.schedule, drawer.normaliser.from_pixels(both), labels, noises)
+    first, best = told.amin(dim=1).view(2, -1)
+    changed = (once != never[64]).flatten(1).any(dim=1)
+    assert changed.any() and (best > first)[changed].all()
+
+
+def test_one_try_where_the_way_is_followed(drawer):
+    drawer = dataclasses.replace(drawer, preset=override(drawer.preset, ["tries=3", "enough=100"]))
+    steps = []
+    followed = drawer.draw(CONDITIONS, size=32, callback=lambda *told: steps.append(told[0]))
+    assert torch.equal(followed, drawer.draw(CONDITIONS, size=32, tries=1)) and len(set(steps)) == len(steps)
+    with pytest.raises(UserError, match="set tries to 1, not 2"):
+        drawer.draw(CONDITIONS, tries=2, callback=lambda *_: None)
+    with pytest.raises(UserError, match="number of tries must be at least 1, not 0"):
+        drawer.draw(CONDITIONS, tries=0)

@@ -1,0 +1,92 @@
+"""Is everything there that was asked for? The network that drew a picture can tell.
+
+A network that predicts x_0 from x_t and a condition is a classifier as well: put noise on a picture, and it is
+predicted best under the condition that is true of it (Li et al. 2023, "Your diffusion model is secretly a zero-shot
+classifier"). So each object that was asked for is taken out of the condition once. Where it stands in the picture, the
+prediction becomes much worse; where it is missing, it does not.
+
+No judge takes part: this is the condition guiding the drawing once more, after it and not on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lab7.diffusion import Model, add_noise, predict_x_0_eps
+from lab7.schedule import NoiseSchedule
+
+LOG_SNR = -4.4  # of the noise: objects can still be seen in it, but not without being told what to look for
+
+
+@torch.inference_mode()
+def evidence(
+    model: Model,
+    schedule: NoiseSchedule,
+    x_0: Tensor,
+    condition: Tensor,
+    eps: Tensor,
+    *,
+    target: str = "eps",
+    log_snr: float = LOG_SNR,
+) -> Tensor:
+    """How evident each asked object is: (B, 24), infinite where a class is not asked for.
+
+    It is log(error without / error with), of the squared errors of x_0 predicted under the condition without that
+    object and with all: 0 if the network misses nothing. x_0 (B, 3, S, S) is in model space, condition (B, 24); eps
+    (K, 3, S, S) are standard normal noises that all pictures get in turn. Costs K (1 + objects) evaluations a picture.
+    """
+    t = step_at(schedule, log_snr)
+    rows, classes = condition.nonzero(as_tuple=True)  # (P,) each: a picture, and an object asked for in it
+    less = condition[rows].scatter(1, classes[:, None], 0)  # (P, 24)
+    asked = torch.cat([condition, less])
+    which = torch.cat([torch.arange(len(x_0), device=x_0.device), rows])  # the picture of each row of `asked`
+    steps = torch.full((len(asked),), t, dtype=torch.int64, device=x_0.device)
+    errors = x_0.new_zeros(len(asked))
+    for noise in eps:
+        x_t = add_noise(schedule, x_0, steps[: len(x_0)], noise)[which]  # (B + P, 3, S, S)
+        guess, _ = predict_x_0_eps(schedule, model(x_t, steps, asked).float(), x_t, steps, target)
+        errors += (guess - x_0[which]).square().mean(dim=(1, 2, 3))
+    found = torch.full_like(condition, torch.inf)
+    found[rows, classes] = (errors[len(x_0) :] / errors[rows]).log()
+    return found
+
+
+def step_at(schedule: NoiseSchedule, log_snr: float) -> int:
+    """The step t in 1..T whose log(alpha_bar / (1 - alpha_bar)) is nearest to the one given."""
+    return 1 + int((torch.logit(schedule.alpha_bar64[1:]) - log_snr).abs().argmin())
+
+
+def best_of_tries(
+    draw: Callable[[Tensor, int], Tensor],
+    look: Callable[[Tensor, Tensor], Tensor],
+    count: int,
+    tries: int,
+    enough: float,
+    batch_size: int,
+    progress: bool = False,
+) -> Tensor:
+    """`count` pictures (count, ...), each the best of those drawn for it: at most `tries`, and none after one in which
+    the least evident object is as evident as `enough`.
+
+    draw(rows, attempt) gives the pictures of some rows of the list, look(pictures, rows) the evidence for the least
+    evident object of each (len(rows),), on the CPU. Nothing is looked at where a single try is allowed.
+    """
+    missing, seen = torch.arange(count), torch.full((count,), -torch.inf)
+    kept: Tensor | None = None
+    for attempt in range(tries):
+        what = "draw" if attempt == 0 else f"draw again ({attempt + 1} of {tries})"
+        parts = [part for part in missing.split(batch_size) if len(part)]
+        for rows in tqdm(parts, what, disable=not progress or not parts, unit="batch"):
+            drawn = draw(rows, attempt)
+            kept = drawn.new_zeros(count, *drawn.shape[1:]) if kept is None else kept
+            evident = look(drawn, rows) if tries > 1 else torch.zeros(len(rows))
+            better = evident > seen[rows]
+            kept[rows[better]], seen[rows[better]] = drawn[better.to(drawn.device)], evident[better]
+        missing = missing[seen[missing] < enough]
+    if kept is None:
+        raise ValueError("nothing to draw")
+    return kept

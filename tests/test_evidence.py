@@ -1,0 +1,110 @@
+"""Whether a network sees in a picture what was asked for, and drawing anew until it does."""
+
+import math
+
+import pytest
+import torch
+
+from lab7.diffusion import TARGETS, target_for
+from lab7.evidence import best_of_tries, evidence, step_at
+from lab7.schedule import NoiseSchedule
+
+SCHEDULE = NoiseSchedule("cosine", 200)
+
+
+def templates(size=16):
+    """A pattern for each of the 24 classes."""
+    return torch.randn(24, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def picture(*classes):
+    return 0.3 + sum(templates()[index] for index in classes)
+
+
+def one_hot(*classes):
+    condition = torch.zeros(24)
+    condition[list(classes)] = 1
+    return condition
+
+
+def knowing(target):
+    """A model that takes every picture for the sum of what it is asked for, whatever it looks like."""
+
+    def model(x_t, t, condition):
+        x_0 = torch.einsum("bk,kchw->bchw", condition, templates())
+        a, s = (
+            SCHEDULE.sqrt_alpha_bar[t][:, None, None, None],
+            SCHEDULE.sqrt_one_minus_alpha_bar[t][:, None, None, None],
+        )
+        return target_for(SCHEDULE, x_0, (x_t - a * x_0) / s, t, target)
+
+    return model
+
+
+def noises(count):
+    return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_evidence_is_the_log_ratio_of_the_errors_without_an_object_and_with_all(target):
+    x_0 = torch.stack([picture(2, 7), picture(5)])
+    condition = torch.stack([one_hot(2, 7), one_hot(5)])
+    found = evidence(knowing(target), SCHEDULE, x_0, condition, noises(2), target=target)
+    assert found.shape == (2, 24)
+    error = (x_0[0] - picture(2, 7) + 0.3).square().mean()
+    without = (x_0[0] - picture(7) + 0.3).square().mean()
+    assert found[0, 2].item() == pytest.approx(math.log(without / error), rel=1e-3)
+    assert found[1, 5] > 0 and torch.isfinite(found).sum() == 3
+
+
+def test_a_missing_object_is_found_out():
+    asked = one_hot(2, 7, 20)[None]
+    whole = evidence(knowing("x_0"), SCHEDULE, picture(2, 7, 20)[None], asked, noises(1), target="x_0")
+    lacking = evidence(knowing("x_0"), SCHEDULE, picture(2, 20, 20)[None], asked, noises(1), target="x_0")
+    assert whole.min() > 0.5
+    assert lacking.argmin() == 7 and lacking[0, 7] < 0 < lacking[0, 2]
+
+
+def test_nothing_asked_is_as_evident_as_can_be():
+    found = evidence(knowing("x_0"), SCHEDULE, picture(1)[None], torch.zeros(1, 24), noises(1), target="x_0")
+    assert torch.isinf(found).all()
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "shifted"])
+def test_the_noise_to_look_in_is_that_of_the_log_snr(name):
+    schedule = NoiseSchedule(name)
+    t = step_at(schedule, -4.4)
+    assert 1 <= t <= 1000
+    near = torch.logit(schedule.alpha_bar64[max(1, t - 1) : t + 2])
+    assert abs(torch.logit(schedule.alpha_bar64[t]) + 4.4) == (near + 4.4).abs().min()
+    assert step_at(schedule, 1e9) == 1 and step_at(schedule, -1e9) == 1000
+
+
+def worth(rows, attempt):
+    """Row k first shows its object in attempt k; one number stands for a picture."""
+    return torch.stack([rows, torch.full_like(rows, attempt)], dim=1).float()
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_only_what_is_missing_is_drawn_again_and_the_best_is_kept(batch_size):
+    asked = []
+
+    def draw(rows, attempt):
+        asked.append((rows.tolist(), attempt))
+        return worth(rows, attempt)
+
+    def look(drawn, rows):
+        assert torch.equal(drawn[:, 0].long(), rows)
+        return torch.where(drawn[:, 1] >= drawn[:, 0], 1.0, -((drawn[:, 1] - 1) ** 2))
+
+    kept = best_of_tries(draw, look, 5, tries=3, enough=0.5, batch_size=batch_size)
+    assert kept[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert kept[:, 1].tolist() == [0, 1, 2, 1, 1], "rows 3 and 4 never show it: attempt 1 was the least bad"
+    drawn = [[row for rows, number in asked if number == attempt for row in rows] for attempt in range(3)]
+    assert drawn == [[0, 1, 2, 3, 4], [1, 2, 3, 4], [2, 3, 4]]
+    assert all(len(rows) <= batch_size for rows, _ in asked)
+
+
+def test_a_single_try_is_not_looked_at():
+    kept = best_of_tries(worth, lambda *_: pytest.fail("looked"), 3, tries=1, enough=1.0, batch_size=2)
+    assert kept[:, 1].tolist() == [0, 0, 0]
