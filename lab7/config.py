@@ -53,7 +53,7 @@ class DiffusionConfig:
     """The forward process and what the network is asked for."""
 
     schedule: Literal["linear", "linear_eq3", "linear_listing", "cosine", "shifted"] = "linear"
-    shift: float = 4.0  # of "shifted": how much lower its log signal-to-noise ratio is than the cosine's
+    shift: float = 5.0  # of "shifted": how much lower its log signal-to-noise ratio is than the cosine's
     num_steps: int = 1000  # T
     target: Literal["eps", "x_0", "v"] = "eps"  # what the network predicts
     draw_t: Literal["uniform", "stratified", "logit_normal"] = "uniform"  # logit_normal: fewer at both ends of 1..T
@@ -141,12 +141,11 @@ _SMALL = Preset(
 _LAPTOP = Preset(
     name="laptop",
     what="our own U-Net from scratch on two CPU cores: an hour with bf16 in hardware, four without",
-    data=DataConfig(normalise="whitened"),
     model=ModelConfig(network="modern"),
     modern=ModernConfig(tokens_at="all"),
     diffusion=DiffusionConfig(schedule="shifted", target="x_0", weight="v", draw_t="logit_normal"),
     train=TrainConfig(epochs=24, batch_size=48, optimizer="muon", weight_decay=0.01, warmup_steps=200, save_every=1000),
-    sampling=SamplingConfig(sampler="dpm_solver_pp", num_steps=12, stop_at=0.25, guidance_scale=3.0),
+    sampling=SamplingConfig(sampler="dpm_solver_pp", num_steps=12, stop_at=0.25, guidance_scale=3.0, tries=4),
 )
 
 PRESETS: dict[str, Preset] = {
@@ -182,7 +181,6 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="best",
             what="the strongest model that we know how to train, for one or more GPUs",
-            data=_LAPTOP.data,
             model=_LAPTOP.model,
             modern=ModernConfig(patch=2, widths=(128, 256, 384), blocks=(2, 2, 3), embedding=512),
             diffusion=_LAPTOP.diffusion,

@@ -23,7 +23,7 @@ def make_betas(
     beta_min: float = 1e-4,
     beta_max: float = 0.02,
     cosine_s: float = 0.008,
-    shift: float = 4.0,
+    shift: float = 5.0,
 ) -> Tensor:
     """The noise variances beta_0 = 0, beta_1 .. beta_T as float64 (T + 1,), each in [0, 1).
 
