@@ -5,7 +5,8 @@
 
 Every condition of the three lists is drawn so many times, from the same noise by every plan. Written to samplers.json
 in the run's folder after each plan; a plan that is in the file is not drawn again. A plan is sampler:spacing:steps,
-with a fourth part where the network is not asked below that share of T, and a fifth where guidance is not --guidance.
+with a fourth part where the network is not asked below that share of T, a fifth where guidance is not --guidance, a
+sixth where more than one try is allowed, and a seventh where `enough` is not the preset's.
 With --tune other triples are drawn, up to 96 that neither training nor any scored list shows, so that a way of drawing
 can be chosen without a look at the lists; written to tuned.json.
 """
@@ -25,7 +26,7 @@ from lab7.experiments import LISTS, score
 from lab7.files import UserError, write_json
 from lab7.frechet import against_renders
 from lab7.judge import default_judge, second_judge
-from lab7.plots_samplers import kind_of, pooled
+from lab7.plots_samplers import kind_of, pooled, tries_of
 from lab7.provenance import choose_precision, provenance
 from lab7.results import find_run
 
@@ -74,7 +75,8 @@ def main() -> None:
         stop_at = float(rest[0]) if rest else 0.0
         scale = float(rest[1]) if len(rest) > 1 else options.guidance
         how: dict[str, Any] = {"sampler": sampler, "spacing": spacing, "num_steps": int(steps), "stop_at": stop_at}
-        how |= {"guidance_scale": scale}
+        how |= {"guidance_scale": scale, "tries": int(rest[2]) if len(rest) > 2 else 1}
+        how |= {"enough": float(rest[3]) if len(rest) > 3 else drawer.preset.sampling.enough}
         pictures: list[torch.Tensor] = []
         begun = time.monotonic()
         found = {
@@ -87,6 +89,8 @@ def main() -> None:
             "steps": int(steps),
             "stop_at": stop_at,
             "guidance_scale": scale,
+            "tries": how["tries"],
+            "enough": how["enough"],
             "seconds": round(time.monotonic() - begun, 1),
             "frechet": against_renders(judge, torch.cat(pictures), counts),
             "accuracy": {
@@ -96,14 +100,23 @@ def main() -> None:
         }
         write_json(path, told)
         print(plan, told["plans"][plan]["seconds"], "s", flush=True)
-    print(f"| sampler | spacing | not below | guidance | steps | {' | '.join(conditions)} | exact | Frechet |")
-    print("|---" * (7 + len(conditions)) + "|")
-    for found in sorted(told["plans"].values(), key=lambda one: (*kind_of(one), one["steps"])):
+    print(f"| sampler | spacing | not below | guidance | steps | tries | {' | '.join(conditions)} | exact | Frechet |")
+    print("|---" * (8 + len(conditions)) + "|")
+    for found in sorted(told["plans"].values(), key=lambda one: (*kind_of(one), one["steps"], tries_of(one))):
         shares = [f"{found['accuracy'][name]['top_k']['accuracy']:.3f}" for name in conditions]
         hits, total = pooled(found, "exact")
         sampler, spacing, stop_at = kind_of(found)
         scale = found.get("guidance_scale", told["guidance_scale"])
-        cells = [sampler, spacing, f"{stop_at:g} T", f"{scale:g}", str(found["steps"]), *shares, f"{hits / total:.3f}"]
+        cells = [
+            sampler,
+            spacing,
+            f"{stop_at:g} T",
+            f"{scale:g}",
+            str(found["steps"]),
+            str(tries_of(found)),
+            *shares,
+            f"{hits / total:.3f}",
+        ]
         print(f"| {' | '.join(cells)} | {found['frechet']['distance']:.1f} |")
 
 

@@ -23,6 +23,8 @@ from lab7.arms import ARMS, Arm, run_name
 from lab7.data import describe
 from lab7.drawing import build_model
 from lab7.files import Failure, atomic_path, read_json, sha256, short
+from lab7.metrics import wilson
+from lab7.plots_samplers import pooled, tries_of
 from lab7.provenance import best_device, provenance
 from lab7.workspace import Workspace
 
@@ -57,6 +59,7 @@ FIGURES = {  # what the template shows -> the notebook that makes it
     "table3_epochs_up": "04_training",
 }
 SWEEP = {"fig21_samplers": "05_sampling"}  # where the run has a recorded sweep of samplers
+TRIES = {"fig27_tries": "05_sampling"}  # where the sweep has more than one try
 CURVES = {"fig26_recipes": "04_training"}  # where trainings by two recipes are recorded
 TABLES = {
     "table1_accuracy": "06_ablation",
@@ -83,6 +86,7 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
         "main": next(arm for arm in arms if arm["name"] == "report_up_down"),
         "own": next(arm for arm in arms if arm["name"] == "laptop"),
         "sweep": read_json(sweep, "a sweep of samplers") if sweep.exists() else None,
+        "tries": _tries(read_json(sweep, "a sweep of samplers"), arms[-1]["sampling"]) if sweep.exists() else None,
         "curves": read_json(curves, "the curves of recipes")["curves"] if curves.exists() else None,
         "tables": {name: _rows(_existing(ws, f"{name}.csv", made_by)) for name, made_by in TABLES.items()},
         "data": describe(ws.data),
@@ -106,8 +110,26 @@ def _arm(ws: Workspace, arm: Arm) -> dict[str, Any]:
     return {"title": arm.title, "reported": arm.reported, "parameters": parameters} | result
 
 
+def _tries(sweep: dict[str, Any], sampling: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Objects found on all lists with one try and with more, drawn as the run is; None where no more were recorded."""
+    own = {key: sampling[key] for key in ("sampler", "spacing", "stop_at", "guidance_scale") if key in sampling}
+    own |= {"steps": sampling["num_steps"]}
+    plans = [plan for plan in sweep["plans"].values() if all(plan.get(key) == value for key, value in own.items())]
+    found = []
+    for plan in sorted(plans, key=tries_of):
+        (low, high), (hits, total) = wilson(*pooled(plan)), pooled(plan)
+        score = {"hits": hits, "total": total, "accuracy": hits / total, "low": low, "high": high}
+        found.append({"tries": tries_of(plan), "frechet": plan["frechet"]["distance"]} | score)
+    return found if len(found) > 1 else None
+
+
 def _figures(facts: dict[str, Any]) -> dict[str, str]:
-    return FIGURES | (SWEEP if facts["sweep"] else {}) | (CURVES if facts["curves"] else {})
+    return (
+        FIGURES
+        | (SWEEP if facts["sweep"] else {})
+        | (TRIES if facts["tries"] else {})
+        | (CURVES if facts["curves"] else {})
+    )
 
 
 def _rows(path: Path) -> list[list[str]]:

@@ -95,6 +95,12 @@ class Drawer:
         """Model space -> model space with pixels outside [-1, 1] brought back to it."""
         return self.normaliser.from_pixels(self.normaliser.decode(x).clamp(-1, 1))
 
+    def evidence(self, x_0: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
+        """How evident each asked object is to the network in x_0 (B, 3, S, S) of model space: (B, 24), infinite where
+        labels (B, 24) are 0 (see evidence.py). `seed` makes the noises to look in, the same for all pictures."""
+        noises = self.noise(LOOKS, torch.Generator().manual_seed(_mix(-1 - seed, 0)))
+        return evidence(self.model, self.schedule, x_0, labels, noises, target=self.preset.diffusion.target)
+
     def draw(
         self,
         conditions: Sequence[Sequence[str]],
@@ -166,11 +172,8 @@ class Drawer:
             )
             return self.clamp(x_0) if clamp == "output" else x_0
 
-        noises = self.noise(LOOKS, torch.Generator().manual_seed(_mix(-1 - seed, 0)))
-
         def look(x_0: Tensor, rows: Tensor) -> Tensor:
-            told = evidence(self.model, self.schedule, x_0, labels[rows], noises, target=self.preset.diffusion.target)
-            return told.amin(dim=1).cpu()
+            return self.evidence(x_0, labels[rows], seed).amin(dim=1).cpu()
 
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             kept = best_of_tries(draw_rows, look, len(labels), tries, enough, batch_size, progress)

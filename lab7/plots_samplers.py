@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,10 +17,10 @@ from lab7.plots import COLOURS, DASHES, STYLE, new_figure
 def steps_figure(record: Mapping[str, Any]) -> Figure:
     """Objects found, with the 95% Wilson interval, and Frechet distance against the number of steps, a line a sampler.
 
-    `record` is the samplers.json of a run: "plans", each with sampler, spacing, stop_at, steps,
-    accuracy by list and frechet.
+    `record` is the samplers.json of a run: "plans", each with sampler, spacing, stop_at, steps, tries,
+    accuracy by list and frechet. Only plans that draw each picture once are shown.
     """
-    plans = list(record["plans"].values())
+    plans = [plan for plan in record["plans"].values() if tries_of(plan) == 1]
     names = sorted({kind_of(plan) for plan in plans})
     floor = plans[0]["frechet"]["floor"]
     with mpl.rc_context(STYLE):
@@ -56,6 +57,35 @@ def draw_shares(axis: Axes, places: Sequence[float], scores: Sequence[tuple[int,
     axis.plot(places, [hits / total for hits, total in scores], marker="o", markersize=3.5, **line)
 
 
+def tries_figure(
+    evident: np.ndarray, complete: np.ndarray, enough: float, plans: Sequence[Mapping[str, Any]]
+) -> Figure:
+    """How evident the least evident object was to the network in pictures drawn once, by whether the judge finds all
+    that was asked (both (N,)), and what more tries buy: `plans` of a samplers.json that differ in `tries` alone."""
+    plans = sorted(plans, key=tries_of)
+    bins = np.linspace(-1, 3, 33)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=2.9)
+        left, right = figure.subplots(1, 2)
+        for mask, label, colour, dash in zip(
+            (complete, ~complete), ("all objects there", "one missing"), COLOURS, DASHES, strict=False
+        ):
+            values = evident[mask].clip(bins[0], bins[-1])
+            left.hist(values, bins=bins, histtype="step", color=colour, linestyle=dash, label=label, linewidth=1.4)
+        left.axvline(enough, color="#777777", linewidth=0.8)
+        left.text(enough, 0.98, " enough", transform=left.get_xaxis_transform(), va="top")
+        left.set(xlabel="evidence for the least evident object", ylabel="pictures")
+        left.legend(title="for the judge", loc="upper right")
+        tries = [tries_of(plan) for plan in plans]
+        lines = {"top_k": "objects found", "exact": "all of them, nothing else"}
+        for (kind, label), colour, dash in zip(lines.items(), COLOURS, DASHES, strict=False):
+            draw_shares(right, tries, [pooled(plan, kind) for plan in plans], color=colour, linestyle=dash, label=label)
+        right.set(xlabel="tries at most", ylabel="share, three lists")
+        right.set_xticks(tries, [str(number) for number in tries])
+        right.legend(loc="lower right")
+    return figure
+
+
 def error_figure(rows: Sequence[Mapping[str, float]], num_steps: int, stop_at: float) -> Figure:
     """What `probes.errors_of_x_0` found, against t / T, with the place where the sampler stops asking."""
     times = [row["t"] / num_steps for row in rows]
@@ -81,6 +111,11 @@ def pooled(plan: Mapping[str, Any], kind: str = "top_k") -> tuple[int, int]:
     """Hits and total of a plan over all lists."""
     scores = [found[kind] for found in plan["accuracy"].values()]
     return sum(score["hits"] for score in scores), sum(score["total"] for score in scores)
+
+
+def tries_of(plan: Mapping[str, Any]) -> int:
+    """How often a picture was drawn at most."""
+    return plan.get("tries", 1)
 
 
 def kind_of(plan: Mapping[str, Any]) -> tuple[str, str, float]:

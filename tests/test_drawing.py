@@ -7,8 +7,7 @@ import torch
 
 from lab7.conditions import conditions_tensor
 from lab7.config import get_preset, override
-from lab7.drawing import CLAMPS, LOOKS, Drawer, _mix, build_model, load_drawer, save_weights
-from lab7.evidence import evidence
+from lab7.drawing import CLAMPS, Drawer, build_model, load_drawer, save_weights
 from lab7.files import UserError
 from lab7.normalise import Normaliser
 from lab7.schedule import NoiseSchedule
@@ -115,9 +114,7 @@ def test_more_tries_are_kept_only_where_the_network_sees_more(drawer):
     never = {batch: drawer.draw(CONDITIONS, size=32, tries=3, enough=100, batch_size=batch) for batch in (1, 64)}
     assert torch.allclose(never[1], never[64], atol=1e-4)
     both = torch.cat([once, never[64]])
-    noises = drawer.noise(LOOKS, torch.Generator().manual_seed(_mix(-1, 0)))
-    labels = conditions_tensor(CONDITIONS).repeat(2, 1)
-    told = evidence(drawer.model, drawer.schedule, drawer.normaliser.from_pixels(both), labels, noises)
+    told = drawer.evidence(drawer.normaliser.from_pixels(both), conditions_tensor(CONDITIONS).repeat(2, 1))
     first, best = told.amin(dim=1).view(2, -1)
     changed = (once != never[64]).flatten(1).any(dim=1)
     assert changed.any() and (best > first)[changed].all()

@@ -32,6 +32,11 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
+def tried(tries: int) -> dict:
+    scores = {"top_k": {"hits": 50 + tries, "total": 60}, "exact": {"hits": 10 * tries, "total": 40}}
+    return {"tries": tries, "accuracy": {"test": scores, "unseen": scores}}
+
+
 EXAM = {
     "calibration": [{"said": 0.1, "true": 0.2, "low": 0.1, "high": 0.3}],
     "clean": {"per_count": [{"objects": k, "accuracy": 0.9, "low": 0.8, "high": 0.95} for k in (1, 2, 3)]},
@@ -45,6 +50,9 @@ FIGURES = {
     ),
     "where_decided": lambda: plots.where_decided([-9.0, 0.0, 5.0], [0.9, 0.1, 0.0], [NoiseSchedule("shifted", 50)]),
     "steps_figure": lambda: plots_samplers.steps_figure(SWEEP),
+    "tries_figure": lambda: plots_samplers.tries_figure(
+        np.linspace(-2, 4, 20), np.arange(20) > 6, 0.4, [tried(4), tried(1)]
+    ),
     "schedule_curves": lambda: plots.schedule_curves([NoiseSchedule("linear", 50), NoiseSchedule("cosine", 50)]),
     "signal_to_noise": lambda: plots.signal_to_noise([NoiseSchedule("linear", 50)], [("a", 1.0), ("b", 0.1)]),
     "labelled_pictures": lambda: plots_results.labelled_pictures(
@@ -145,6 +153,20 @@ def test_steps_stand_in_order_and_pool_all_lists():
     assert left.lines[0].get_xdata().tolist() == right.lines[0].get_xdata().tolist() == [4, 8, 16]
     assert left.lines[0].get_ydata().tolist() == [12 / 99, 24 / 99, 48 / 99]
     assert plots_samplers.pooled(SWEEP["plans"]["ddim:time:8"]) == (48, 198)
+
+
+def test_a_plan_of_more_tries_is_no_point_among_the_steps():
+    more = {"plans": SWEEP["plans"] | {"ddim:time:8:0:2:4": SWEEP["plans"]["ddim:time:8"] | {"tries": 4}}}
+    assert plots_samplers.steps_figure(more).axes[0].lines[0].get_xdata().tolist() == [4, 8, 16]
+
+
+def test_every_picture_is_counted_by_its_evidence_and_tries_stand_in_order():
+    left, right = FIGURES["tries_figure"]().axes
+    heights = [np.diff(patch.get_xy()[:, 1]) for patch in left.patches]
+    assert [int(np.abs(steps).sum()) // 2 for steps in heights] == [13, 7], "values beyond the axis are at its ends"
+    assert right.lines[0].get_xdata().tolist() == [1, 4]
+    assert right.lines[0].get_ydata().tolist() == [51 / 60, 54 / 60]
+    assert right.lines[1].get_ydata().tolist() == [10 / 40, 40 / 40]
 
 
 def test_points_and_intervals_are_those_of_the_table():
