@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--score-threads", type=int, help="with 'checkpoints': of the judging (default: as many)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="with copies of checkpoint.pt, as *.pt")
+    parser.add_argument("--append", action="store_true", help="with 'checkpoints': to the marks that the curve has")
     parser.add_argument("--widths", default="64,128,128,256", help="of the students' UNet2DModel")
     parser.add_argument("--set", nargs="*", default=[], dest="settings")
     options = parser.parse_args()
@@ -94,7 +95,14 @@ def main() -> None:
 def follow_checkpoints(
     net: nn.Module, preset: Preset, curve: dict[str, Any], path: Path, options: argparse.Namespace
 ) -> None:
-    """Score the averaged weights in every copy of a checkpoint, in the order of their steps."""
+    """Score the averaged weights in every copy of a checkpoint, in the order of their steps.
+
+    Minutes and pictures count from the random weights, whichever run these began with. With --append the marks follow
+    those that the curve has.
+    """
+    if options.append:
+        curve = json.loads(path.read_text())
+        curve["gone_on"] = {"settings": options.settings, "seed": options.seed, "threads": options.threads}
     states = [torch.load(file, map_location="cpu", weights_only=True) for file in sorted(options.folder.glob("*.pt"))]
     normaliser = fit_normaliser(load_pictures(data_dir(), preset.data.image_size).images, preset.data.normalise)
     schedule = make_schedule(preset)
@@ -103,10 +111,11 @@ def follow_checkpoints(
         average = {name: value for name, value in state["average"].items() if name.startswith("module.")}
         net.load_state_dict({name.removeprefix("module."): value for name, value in average.items()})
         found = score(Drawer(net.eval(), schedule, normaliser, preset), *judges, options.samples)
-        seen = state["step"] * preset.train.batch_size
-        curve["marks"].append({"minutes": round(state["seconds"] / 60, 2), "images": seen} | found)
+        seen = state["before"]["images_seen"] + state["step"] * preset.train.batch_size
+        minutes = (state["before"]["seconds"] + state["seconds"]) / 60
+        curve["marks"].append({"minutes": round(minutes, 2), "images": seen} | found)
         write_json(path, curve)
-        print(f"{state['seconds'] / 60:.1f} min, {seen} pictures: {found}", flush=True)
+        print(f"{minutes:.1f} min, {seen} pictures: {found}", flush=True)
 
 
 def follow(net: nn.Module, preset: Preset, curve: dict[str, Any], path: Path, options: argparse.Namespace) -> None:
