@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--log-snr", type=float, nargs="+", default=[-2.0, -3.0, -3.7, LOG_SNR, -5.0, -5.7, -6.5, -7.5])
-    parser.add_argument("--looks", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--looks", type=int, nargs="+", default=[2])
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     folder = find_run(options.run)

@@ -33,15 +33,8 @@ class Arm:
 _UP_DOWN = {"test": 0.6528, "new_test": 0.7262}
 _OURS = (
     *("network=modern", "schedule=shifted", "target=v", "weight=none", "draw_t=stratified"),
-    *(
-        "optimizer=muon",
-        "weight_decay=0.01",
-        "tokens_at=all",
-        "normalise=deviation",
-        "shift=5",
-        "guidance_scale=3",
-        "tries=1",
-    ),
+    *("optimizer=muon", "weight_decay=0.01", "tokens_at=all", "normalise=deviation", "shift=5"),
+    *("guidance_scale=3", "tries=1", "enough=0.4"),
 )
 _OF_X_0 = ("target=x_0", "weight=v")
 _PLACED = (*_OURS, "tokens=no")  # for tokens would tell the lowest level, wherever else the label enters
@@ -115,12 +108,6 @@ ARMS: dict[str, Arm] = {
             "that, hue counting as much as brightness",
             *("tokens=yes", *_OF_X_0, "draw_t=logit_normal", "normalise=whitened"),
             beside="ours_logit_normal",
-        ),
-        _our(
-            "less_noise",
-            "that, less noise at every t",
-            *("tokens=yes", *_OF_X_0, "draw_t=logit_normal", "normalise=whitened", "shift=2.5"),
-            beside="ours_whitened",
         ),
         _our("cosine", "cosine schedule", "schedule=cosine", claim="loses information more slowly"),
         _our("linear", "linear schedule", "schedule=linear"),
