@@ -112,8 +112,8 @@ def _arm(ws: Workspace, arm: Arm) -> dict[str, Any]:
 
 def _tries(sweep: dict[str, Any], sampling: dict[str, Any]) -> list[dict[str, Any]] | None:
     """Objects found on all lists with one try and with more, drawn as the run is; None where no more were recorded."""
-    own = {key: sampling[key] for key in ("sampler", "spacing", "stop_at", "guidance_scale") if key in sampling}
-    own |= {"steps": sampling["num_steps"]}
+    own: dict[str, Any] = {key: sampling[key] for key in ("sampler", "spacing", "stop_at", "guidance_scale")}
+    own["steps"] = sampling["num_steps"]
     plans = [plan for plan in sweep["plans"].values() if all(plan.get(key) == value for key, value in own.items())]
     found = []
     for plan in sorted(plans, key=tries_of):
