@@ -34,10 +34,10 @@ _UP_DOWN = {"test": 0.6528, "new_test": 0.7262}
 _OURS = (
     *("network=modern", "schedule=shifted", "target=v", "weight=none", "draw_t=stratified"),
     *("optimizer=muon", "weight_decay=0.01", "tokens_at=all", "normalise=deviation", "shift=5"),
-    *("guidance_scale=3", "tries=1", "enough=0.4"),
 )
 _OF_X_0 = ("target=x_0", "weight=v")
-_PLACED = (*_OURS, "tokens=no")  # for tokens would tell the lowest level, wherever else the label enters
+_DRAWN = ("guidance_scale=3", "tries=1", "enough=0.4")
+_PLACED = (*_OURS, *_DRAWN, "tokens=no")  # for tokens would tell the lowest level, wherever else the label enters
 _BRIEF = ("image_size=32", "widths=96,128", "blocks=1,1", "epochs=4")  # ten minutes on one core
 OURS = "ours_up_down"
 

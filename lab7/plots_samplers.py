@@ -23,6 +23,8 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
     plans = [plan for plan in record["plans"].values() if tries_of(plan) == 1]
     names = sorted({kind_of(plan) for plan in plans})
     floor = plans[0]["frechet"]["floor"]
+    taken = sorted({plan["steps"] for plan in plans})
+    marks = taken if len(taken) < 6 else [mark for mark in (4, 8, 16, 25, 50, 100, 1000) if mark <= taken[-1]]
     with mpl.rc_context(STYLE):
         figure = new_figure(height=3.0)
         left, right = figure.subplots(1, 2)
@@ -42,7 +44,7 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
         right.set(xscale="log", xlabel="steps", ylabel="Frechet distance (judge's features)")
         right.set_ylim(bottom=0)
         for axis in (left, right):
-            axis.set_xticks([4, 8, 16, 50, 100, 1000], ["4", "8", "16", "50", "100", "1000"])
+            axis.set_xticks(marks, [str(mark) for mark in marks])
             axis.minorticks_off()
         left.legend(loc="lower right")
     return figure
