@@ -24,7 +24,7 @@ from lab7.data import describe
 from lab7.drawing import build_model
 from lab7.files import Failure, atomic_path, read_json, sha256, short
 from lab7.metrics import wilson
-from lab7.plots_samplers import pooled, tries_of
+from lab7.plots_samplers import plans_like, pooled, tries_of
 from lab7.provenance import best_device, provenance
 from lab7.workspace import Workspace
 
@@ -78,15 +78,16 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
     """The facts that the report states, as plain values for JSON. Raises Failure for a missing table and
     for an arm that has not been scored."""
     arms = [_arm(ws, ARMS[name]) for name in ("report_up", "report_up_down", "laptop")]
-    sweep, curves = ws.runs / "laptop" / "samplers.json", ws.runs / "recipes.json"
+    path, curves = ws.runs / "laptop" / "samplers.json", ws.runs / "recipes.json"
+    sweep = read_json(path, "a sweep of samplers") if path.exists() else None
     return {
         "command": command,
         "preset": dataclasses.asdict(ws.preset),
         "arms": arms,
         "main": next(arm for arm in arms if arm["name"] == "report_up_down"),
         "own": next(arm for arm in arms if arm["name"] == "laptop"),
-        "sweep": read_json(sweep, "a sweep of samplers") if sweep.exists() else None,
-        "tries": _tries(read_json(sweep, "a sweep of samplers"), arms[-1]["sampling"]) if sweep.exists() else None,
+        "sweep": sweep,
+        "tries": _tries(sweep, arms[-1]["sampling"]) if sweep else None,
         "curves": read_json(curves, "the curves of recipes")["curves"] if curves.exists() else None,
         "tables": {name: _rows(_existing(ws, f"{name}.csv", made_by)) for name, made_by in TABLES.items()},
         "data": describe(ws.data),
@@ -112,11 +113,8 @@ def _arm(ws: Workspace, arm: Arm) -> dict[str, Any]:
 
 def _tries(sweep: dict[str, Any], sampling: dict[str, Any]) -> list[dict[str, Any]] | None:
     """Objects found on all lists with one try and with more, drawn as the run is; None where no more were recorded."""
-    own: dict[str, Any] = {key: sampling[key] for key in ("sampler", "spacing", "stop_at", "guidance_scale")}
-    own["steps"] = sampling["num_steps"]
-    plans = [plan for plan in sweep["plans"].values() if all(plan.get(key) == value for key, value in own.items())]
     found = []
-    for plan in sorted(plans, key=tries_of):
+    for plan in plans_like(sweep, sampling):
         (low, high), (hits, total) = wilson(*pooled(plan)), pooled(plan)
         score = {"hits": hits, "total": total, "accuracy": hits / total, "low": low, "high": high}
         found.append({"tries": tries_of(plan), "frechet": plan["frechet"]["distance"]} | score)

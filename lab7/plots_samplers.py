@@ -115,6 +115,15 @@ def pooled(plan: Mapping[str, Any], kind: str = "top_k") -> tuple[int, int]:
     return sum(score["hits"] for score in scores), sum(score["total"] for score in scores)
 
 
+def plans_like(record: Mapping[str, Any], sampling: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The plans of a samplers.json that draw as the "sampling" of a result.json says, whatever their tries; in order
+    of these."""
+    own = {key: sampling[key] for key in ("sampler", "spacing", "stop_at", "guidance_scale")}
+    own["steps"] = sampling["num_steps"]
+    plans = (plan for plan in record["plans"].values() if all(plan.get(key) == value for key, value in own.items()))
+    return sorted(plans, key=tries_of)
+
+
 def tries_of(plan: Mapping[str, Any]) -> int:
     """How often a picture was drawn at most."""
     return plan.get("tries", 1)
