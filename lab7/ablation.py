@@ -71,7 +71,9 @@ def plan_jobs(
     Raises UserError for an unknown arm, an unknown preset, and for `quick`, which trains no arm.
     """
     if preset == "quick":
-        raise UserError("preset 'quick' only reads recorded runs; train arms with laptop, small, course, best or smoke")
+        raise UserError(
+            "preset 'quick' only reads recorded runs; train arms with laptop, small, short, course, best or smoke"
+        )
     chosen = [get_arm(name) for name in dict.fromkeys(arms)]
     needed = dict.fromkeys(arm.drawn_by or arm.name for arm in chosen)
     order = [*needed, *(arm.name for arm in chosen if arm.drawn_by)]

@@ -58,7 +58,7 @@ class Sample:
     """Folder to write to."""
     weights: Path | None = None
     """Weights that 'lab7 train' wrote, or a run's folder (default: the shipped model)."""
-    sampler: Literal["ddpm", "ddim", "dpm_solver_pp"] | None = None
+    sampler: Literal["ddpm", "ddim", "dpm_solver_pp", "sde_dpm_solver_pp"] | None = None
     """How to draw (default: as the weights' preset says)."""
     steps: int | None = None
     """Steps of the sampler (default: as the weights' preset says)."""

@@ -162,7 +162,7 @@ class Drawer:
                 labels[rows],
                 steps,
                 plan.guidance_scale if guidance_scale is None else guidance_scale,
-                torch.Generator(self.device).manual_seed(_mix(own, -1 - int(rows[0]))),
+                generators,
                 callback,
                 target=self.preset.diffusion.target,
                 transform_x_0=self.clamp if clamp == "x_0" else None,

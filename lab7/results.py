@@ -150,11 +150,13 @@ def _scored(name: str, runs: Path) -> dict[int, tuple[Path, dict[str, Any]]]:
 def _condensed(arm: str, result: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
     keys = (
         *("name", "preset", "seed", "steps", "epochs", "images_seen", "seconds", "precision", "device", "commit"),
-        *("versions", "drawn_by", "judge", "second_judge", "sampling", "frechet"),
+        *("versions", "drawn_by", "judge", "second_judge", "sampling", "frechet", "listening"),
     )
     losses = [line["loss"] for line in metrics if "loss" in line]
     told = {"arm": arm} | {key: result[key] for key in keys if key in result}
     told |= {"loss": round(losses[-1], 5)} if losses else {}
+    curve = [[line["images"], round(line["listening"], 5)] for line in metrics if "listening" in line]
+    told |= {"curve": curve} if curve else {}
     told["settings"] = {"data": {"image_size": result["settings"]["data"]["image_size"]}}
     return told | {"accuracy": {name: _condensed_list(found) for name, found in result["accuracy"].items()}}
 

@@ -5,13 +5,15 @@
 `model(x_t, t, condition)` answers with what `target` names; an all-zero condition means none. Every sampler first
 turns that answer into a prediction of x_0 and eps, lets `transform_x_0` change the picture (clamp it, say), tells
 `callback(step, t, x_t, x_0)`, and then steps from t to the next smaller s. `spacing` and `stop_at` say how the steps
-lie (see NoiseSchedule.timesteps), `guidance_interval` between which shares of T guidance acts.
+lie (see NoiseSchedule.timesteps), `guidance_interval` between which shares of T guidance acts. Noise on the way comes
+from `generator`, one for all pictures or a sequence with one for each.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from lab7.schedule import NoiseSchedule
 
 Callback = Callable[[int, int, Tensor, Tensor], None]
 Transform = Callable[[Tensor], Tensor]
+Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 def guided(model: Model, x_t: Tensor, t: Tensor, condition: Tensor, guidance_scale: float) -> Tensor:
@@ -57,7 +60,11 @@ def _predict(
     return x_0, eps
 
 
-def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+def _noise_like(x: Tensor, generator: Generators) -> Tensor:
+    """Standard normal noise of the shape of x (B, 3, S, S), each picture's from its own generator if it has one."""
+    if isinstance(generator, Sequence):
+        parts = [torch.randn(x.shape[1:], generator=own, device=own.device, dtype=x.dtype) for own in generator]
+        return torch.stack(parts).to(x.device)
     return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
 
@@ -69,7 +76,7 @@ def ddpm(
     condition: Tensor,
     num_steps: int | None = None,
     guidance_scale: float = 1.0,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     callback: Callback | None = None,
     *,
     target: str = "eps",
@@ -103,7 +110,7 @@ def ddim(
     condition: Tensor,
     num_steps: int | None = None,
     guidance_scale: float = 1.0,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     callback: Callback | None = None,
     *,
     target: str = "eps",
@@ -141,7 +148,7 @@ def dpm_solver_pp(
     condition: Tensor,
     num_steps: int | None = None,
     guidance_scale: float = 1.0,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     callback: Callback | None = None,
     *,
     target: str = "eps",
@@ -149,11 +156,13 @@ def dpm_solver_pp(
     spacing: str = "time",
     stop_at: float = 0.0,
     guidance_interval: tuple[float, float] = (0.0, 1.0),
+    eta: float = 0.0,
 ) -> Tensor:
     """The second-order multistep solver 2M of the diffusion ODE in x_0 (DPM-Solver++, Lu et al. 2022, algorithm 2).
 
-    Deterministic, and as dear a step as ddim's: the slope of x_0 comes from the step before. The first step and the
-    last, at whose end no noise is left, are of first order. Shapes as for ddpm; `generator` is not used.
+    As dear a step as ddim's: the slope of x_0 comes from the step before. The first step and the last, at whose end no
+    noise is left, are of first order. eta = 0 is deterministic; eta = 1 solves the diffusion SDE, whose noise undoes
+    some of the errors on the way (SDE-DPM-Solver++(2M) of the same paper). Shapes as for ddpm.
     """
     x_t = x_T
     alpha_bar = schedule.alpha_bar64.tolist()
@@ -168,7 +177,9 @@ def dpm_solver_pp(
         alpha_s, sigma_s, sigma_t = alpha_bar[s] ** 0.5, (1 - alpha_bar[s]) ** 0.5, (1 - alpha_bar[t]) ** 0.5
         length = _half_log_snr(alpha_bar[s]) - _half_log_snr(alpha_bar[t])
         slope = x_0 if before is None else x_0 + length / (2 * before[0]) * (x_0 - before[1])
-        x_t = sigma_s / sigma_t * x_t - alpha_s * math.expm1(-length) * slope
+        x_t = sigma_s / sigma_t * math.exp(-eta * length) * x_t - alpha_s * math.expm1(-(1 + eta) * length) * slope
+        if eta > 0:
+            x_t = x_t + sigma_s * math.sqrt(-math.expm1(-2 * eta * length)) * _noise_like(x_t, generator)
         before = length, x_0
     return x_t
 
@@ -178,4 +189,9 @@ def _half_log_snr(alpha_bar: float) -> float:
     return (math.log(alpha_bar) - math.log1p(-alpha_bar)) / 2
 
 
-SAMPLERS: dict[str, Callable[..., Tensor]] = {"ddpm": ddpm, "ddim": ddim, "dpm_solver_pp": dpm_solver_pp}
+SAMPLERS: dict[str, Callable[..., Tensor]] = {
+    "ddpm": ddpm,
+    "ddim": ddim,
+    "dpm_solver_pp": dpm_solver_pp,
+    "sde_dpm_solver_pp": partial(dpm_solver_pp, eta=1.0),
+}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 Settings = Annotated[tuple[str, ...], arg(name="set", metavar="field=value ...")]
-PresetName = Literal["smoke", "quick", "small", "laptop", "course", "best"]
+PresetName = Literal["smoke", "quick", "small", "short", "laptop", "course", "best"]
 
 
 def tell(as_json: bool, value: Any, *lines: str) -> None:

@@ -27,6 +27,7 @@ from lab7.config import Preset
 from lab7.data import load_pictures
 from lab7.drawing import Drawer, build_model, make_schedule, save_weights, start_from, weights_file
 from lab7.files import Failure, UserError, data_dir, read_json, runs_dir, sha256, short, write_json
+from lab7.listening import listening, some_pictures
 from lab7.memory import keep_memory
 from lab7.normalise import draw, epoch_order, fit_normaliser
 from lab7.optimizers import make_optimizer
@@ -73,6 +74,7 @@ def train(
             raise UserError("holdout_pairs=yes leaves no picture to train on; render more scenes, or set it to no")
     normaliser = fit_normaliser(pictures.images, preset.data.normalise).to(device)
     pictures = pictures.to(device)
+    watched = some_pictures(pictures)
     schedule = make_schedule(preset).to(device)
     length = run_length(plan, len(pictures))
 
@@ -154,6 +156,8 @@ def train(
         if step in length.snapshots and main:
             with log.paused():
                 _snapshot(drawer, folder / "samples" / f"step_{log.total['steps']:07d}.png", data)
+                heard = listening(drawer, watched).mean().item()
+                log.tell({"step": log.total["steps"], "images": log.total["images_seen"], "listening": heard})
         if evaluate and plan.evaluate_every and step % (plan.evaluate_every * length.steps_per_epoch) == 0:
             with log.paused():
                 scores = broadcast_object_list([evaluate(drawer) if main else None])[0]
@@ -174,6 +178,7 @@ def train(
             | ({"started_from": before} if before != NOTHING else {})
             | provenance(device)
             | {"processes": accelerator.num_processes, "pictures": len(pictures)}
+            | {"listening": {"by_picture": [round(heard, 5) for heard in listening(drawer, watched).tolist()]}}
             | {"weights_sha256": sha256(folder / "weights.safetensors")},
         )
     accelerator.wait_for_everyone()

@@ -76,7 +76,7 @@ def test_clamping_brings_pixels_back_and_nothing_else(drawer):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"sampler": "euler"}, "unknown sampler 'euler'; known: ddpm, ddim, dpm_solver_pp"),
+        ({"sampler": "euler"}, "unknown sampler 'euler'; known: ddpm, ddim, dpm_solver_pp, sde_dpm_solver_pp"),
         ({"clamp": "x_t"}, "unknown clamp 'x_t'; known: none, output, x_0"),
         ({"samples": 0}, "at least 1, not 0"),
         ({"num_steps": 0}, "steps"),

@@ -83,7 +83,8 @@ def test_ddim_agrees_with_diffusers(start, name, eta, num_steps, kind):
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 @pytest.mark.parametrize("spacing", ["time", "log_snr"])
 @pytest.mark.parametrize("num_steps", [1, 2, 8, 50])
-def test_dpm_solver_pp_agrees_with_diffusers(start, name, spacing, num_steps, kind):
+@pytest.mark.parametrize("eta", [0, 1])
+def test_dpm_solver_pp_agrees_with_diffusers(start, name, spacing, num_steps, kind, eta):
     from diffusers import DPMSolverMultistepScheduler
 
     x_T, condition = start
@@ -91,7 +92,7 @@ def test_dpm_solver_pp_agrees_with_diffusers(start, name, spacing, num_steps, ki
     oracle = DPMSolverMultistepScheduler(
         1000,
         prediction_type=KINDS[kind],
-        algorithm_type="dpmsolver++",
+        algorithm_type=["dpmsolver++", "sde-dpmsolver++"][eta],
         solver_order=2,
         lower_order_final=False,
         euler_at_final=True,
@@ -102,12 +103,29 @@ def test_dpm_solver_pp_agrees_with_diffusers(start, name, spacing, num_steps, ki
     sigma = ((1 - schedule.alpha_bar64) / schedule.alpha_bar64).sqrt()
     oracle.sigmas = torch.cat([sigma[timesteps[:-1]], torch.zeros(1, dtype=torch.float64)])
     oracle.timesteps = torch.tensor(timesteps[:-1]) - 1
+    theirs, ours = (torch.Generator().manual_seed(5) for _ in range(2))
     x_t = x_T.double()
     for t in oracle.timesteps:
         steps = torch.full((len(x_t),), int(t) + 1)
-        x_t = oracle.step(toy_model(x_t, steps, condition.double()), t, x_t).prev_sample
-    got = dpm_solver_pp(toy_model, schedule, x_T, condition, num_steps, target=kind, spacing=spacing)
+        noise = torch.randn(x_T.shape, generator=theirs)
+        x_t = oracle.step(toy_model(x_t, steps, condition.double()), t, x_t, variance_noise=noise).prev_sample
+    sampler = SAMPLERS[["dpm_solver_pp", "sde_dpm_solver_pp"][eta]]
+    got = sampler(toy_model, schedule, x_T, condition, num_steps, 1.0, ours, target=kind, spacing=spacing)
     assert relative_error(got, x_t.float()) < 2e-4
+
+
+@pytest.mark.parametrize("name", ["ddpm", "sde_dpm_solver_pp"])
+def test_pictures_with_generators_of_their_own_do_not_see_their_neighbours(name, start):
+    x_T, condition = start
+    schedule = NoiseSchedule("cosine")
+
+    def drawn(rows):
+        generators = [torch.Generator().manual_seed(row) for row in rows]
+        return SAMPLERS[name](toy_model, schedule, x_T[rows], condition[rows], 5, generator=generators)
+
+    together = drawn([0, 1])
+    assert torch.allclose(together[1:], drawn([1]), atol=1e-6)
+    assert not torch.allclose(together[0], drawn([1])[0], atol=1e-2)
 
 
 def test_dpm_solver_pp_converges_faster_than_ddim(start):
@@ -192,7 +210,7 @@ def test_the_same_generator_draws_the_same(sampler, start):
         return sampler(toy_model, NoiseSchedule("linear"), x_T, condition, 10, generator=generator)
 
     assert torch.equal(draw(1), draw(1))
-    assert torch.equal(draw(1), draw(2)) == (sampler is not ddpm)
+    assert torch.equal(draw(1), draw(2)) == (sampler in (ddim, dpm_solver_pp))
 
 
 def test_guidance_is_linear_in_its_scale_and_one_is_plain(start):
