@@ -33,6 +33,7 @@ from lab7.results import find_run
 PLANS = (
     *(f"dpm_solver_pp:{spacing}:{steps}" for steps in (4, 6, 8, 10, 12, 16, 25) for spacing in ("time", "log_snr")),
     *(f"dpm_solver_pp:time:{steps}:0.25" for steps in (4, 6, 8, 10, 12, 16, 25)),
+    *(f"sde_dpm_solver_pp:time:{steps}:0.25" for steps in (4, 6, 8, 12, 25)),
     *(f"ddim:time:{steps}:0.25" for steps in (4, 8, 12, 16, 25, 50)),
     *(f"ddpm:time:{steps}:0.25" for steps in (8, 25, 50, 100, 750)),
     "ddpm:time:1000",
@@ -67,7 +68,6 @@ def main() -> None:
     counts = [len(names) for asked in conditions.values() for names in asked for _ in range(options.samples)]
     told = json.loads(path.read_text()) if path.exists() else {"plans": {}}
     told |= {"samples": options.samples, "guidance_scale": options.guidance, "judge": judge.sha256}
-    told |= {"precision": choose_precision("cpu"), "provenance": provenance()}
     for plan in options.plans or (TUNED if options.tune else PLANS):
         if plan in told["plans"]:
             continue
@@ -91,6 +91,8 @@ def main() -> None:
             "guidance_scale": scale,
             "tries": how["tries"],
             "enough": how["enough"],
+            "precision": choose_precision("cpu"),
+            "provenance": provenance(),
             "seconds": round(time.monotonic() - begun, 1),
             "frechet": against_renders(judge, torch.cat(pictures), counts),
             "accuracy": {

@@ -141,9 +141,9 @@ _SMALL = Preset(
 _SHORT = dataclasses.replace(
     _SMALL,
     name="short",
-    what="the same, narrow and stopped early: five minutes an arm on one core, to see which begins to listen",
-    model=ModelConfig(n_feature=16),
-    train=TrainConfig(epochs=5, warmup_steps=100),
+    what="the same, narrow and stopped early: six minutes an arm on one core, to see which begins to listen",
+    model=ModelConfig(n_feature=24),
+    train=TrainConfig(epochs=4, warmup_steps=100),
     sampling=SamplingConfig(num_steps=25, samples=4),
 )
 _LAPTOP = Preset(

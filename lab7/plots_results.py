@@ -86,7 +86,23 @@ def arms_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
     `rows` are those of `results.arm_rows` for the list "all", in groups that begin with their baseline.
     """
-    marks = {"helps": ("^", COLOURS[2]), "hurts": ("v", COLOURS[1])}
+    figure = _beside_baselines(rows, "objects found, 95% interval", {"helps": True, "hurts": False})
+    figure.axes[0].set_xlim(0, 1)
+    return figure
+
+
+def listening_figure(table: pd.DataFrame) -> Figure:
+    """Arms and how much they listen, a line each, beside their baseline; `table` is that of `listening_table`."""
+    rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    told = "listening: error that one name saves, %, 95% interval"
+    return _beside_baselines(rows, told, {"listens more": True, "listens less": False})
+
+
+def _beside_baselines(rows: Sequence[Mapping[str, Any]], label: str, words: Mapping[str, bool]) -> Figure:
+    """A line a row: on the left by_seed and low to high, on the right the difference with a mark for its verdict, whose
+    first words are one of `words`: whether it is better."""
+    looks = {True: ("^", COLOURS[2]), False: ("v", COLOURS[1])}
+    marks = {word: looks[better] for word, better in words.items()}
     with mpl.rc_context(STYLE):
         figure = new_figure(height=1.1 + 0.26 * len(rows))
         left, right = figure.subplots(1, 2, sharey=True)
@@ -103,13 +119,38 @@ def arms_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         right.axvline(0, color=INK, linewidth=0.8, linestyle="-")
         left.set_yticks(y, [row["title"] for row in rows])
         left.set_ylim(-0.6, len(rows) - 0.4)
-        left.set(xlim=(0, 1), xlabel="objects found, 95% interval")
+        left.set(xlabel=label)
         right.set(xlabel="difference to its baseline, 95% interval")
         for name, (mark, colour) in ({"cannot be told": ("o", INK)} | marks).items():
             right.plot([], [], mark, linestyle="-", color=colour, label=name)
         left.plot([], [], "o", linestyle="none", color=COLOURS[0], markersize=4.5, label="one training")
         left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
         right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1, handlelength=1.4)
+    return figure
+
+
+def listening_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[Sequence[float]]]]]) -> Figure:
+    """How much networks listen against the pictures that they have seen: panel -> arm -> a curve a training.
+
+    A curve is a list of (pictures seen, percent). The first arm of each panel is drawn in grey, as the baseline.
+    """
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=0.3 + 2.35 * rows)
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axis, (title, arms) in zip(axes.ravel(), panels.items(), strict=False):
+            looks = [("#8C8C8C", "-"), *zip(COLOURS, DASHES, strict=False)]
+            for (name, curves), (colour, dash) in zip(arms.items(), looks, strict=False):
+                for number, curve in enumerate(curves):
+                    seen, heard = zip(*curve, strict=True)
+                    axis.plot(seen, heard, color=colour, linestyle=dash, label="_" * bool(number) + name)
+            axis.set(title=title, xscale="log")
+            axis.legend(loc="upper left", fontsize=7.5)
+        for axis in axes[-1]:
+            axis.set_xlabel("pictures seen")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("listening, %")
     return figure
 
 

@@ -1,0 +1,102 @@
+"""How much a network listens: measured on a network that is deaf, one that hears, and for any normalisation."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lab7.config import get_preset, override
+from lab7.drawing import Drawer
+from lab7.listening import NOISE, listening, listening_table, some_pictures
+from lab7.normalise import Normaliser, fit_normaliser
+from lab7.pictures import Pictures
+from lab7.schedule import NoiseSchedule
+
+SIZE = 8
+
+
+class Knowing(nn.Module):
+    """Predicts x_0 as the sum of the patterns of what it is told of, and a grey if it is deaf."""
+
+    def __init__(self, patterns, deaf=False):
+        super().__init__()
+        self.patterns, self.deaf, self.asked_at = nn.Parameter(patterns), deaf, []
+
+    def forward(self, x_t, t, condition):
+        self.asked_at.append(int(t[0]))
+        return torch.einsum("bk,kchw->bchw", condition * (0 if self.deaf else 1), self.patterns)
+
+
+@pytest.fixture
+def pictures():
+    """Six pictures with one, two and three objects, each object a pattern of its own."""
+    generator = torch.Generator().manual_seed(0)
+    patterns = torch.randint(-40, 41, (24, 3, SIZE, SIZE), generator=generator)
+    labels = torch.zeros(6, 24)
+    for row, classes in enumerate([(0,), (1, 2), (3, 4, 5), (6,), (7, 8), (9, 10, 11)]):
+        labels[row, list(classes)] = 1
+    images = 127 + torch.einsum("bk,kchw->bchw", labels, patterns.float())
+    noise = torch.randint(-3, 4, images.shape, generator=generator)
+    names = [f"{row}.png" for row in range(6)]
+    return Pictures((images + noise).clamp(0, 255).to(torch.uint8), labels, names), patterns / 127.5
+
+
+def drawer(model, normaliser):
+    preset = override(get_preset("small"), ["target=x_0", f"image_size={SIZE}"])
+    return Drawer(model, NoiseSchedule("cosine", 1000), normaliser, preset)
+
+
+def test_the_deaf_are_told_from_those_who_listen(pictures):
+    some, patterns = pictures
+    normaliser = Normaliser(torch.full((3, SIZE, SIZE), -1 / 255), torch.tensor(0.1))
+    heard = listening(drawer(Knowing(patterns / 0.1), normaliser), some)
+    assert heard.shape == (6,) and (heard > 1).all()  # without an object the error is several times as large
+    assert listening(drawer(Knowing(patterns / 0.1, deaf=True), normaliser), some).tolist() == [0] * 6
+
+
+@pytest.mark.parametrize("kind", ["deviation", "plain", "whitened"])
+def test_the_noise_is_as_strong_beside_the_pixels_with_any_normalisation(kind, pictures):
+    some, patterns = pictures
+    normaliser = fit_normaliser(some.images, kind)
+    model = Knowing(patterns)
+    able = drawer(model, normaliser)
+    listening(able, some)
+    (t,) = set(model.asked_at)
+    alpha_bar = able.schedule.alpha_bar64[t].item()
+    scale = torch.linalg.det(normaliser.std).item() ** (1 / 3) if kind == "whitened" else normaliser.std.item()
+    assert scale * math.sqrt((1 - alpha_bar) / alpha_bar) == pytest.approx(NOISE, rel=0.01)
+
+
+def test_the_pictures_looked_at_are_spread_evenly(pictures):
+    some, _ = pictures
+    assert some_pictures(some, 3).names == ["0.png", "2.png", "5.png"]
+    assert some_pictures(some).names == some.names
+
+
+def result(seed, *values):
+    by_picture = [value / 100 for value in values]
+    return {"seed": seed, "images_seen": 960, "seconds": 120.0, "listening": {"by_picture": by_picture}}
+
+
+def test_the_table_sets_each_arm_beside_its_baseline_on_the_seeds_of_both():
+    arms = {
+        "report_up_down": [result(0, 2.0, 2.2, 1.8, 2.0), result(1, 2.1, 2.1, 1.9, 2.0)],
+        "report_none": [result(0, 0.0, 0.0, 0.0, 0.0), result(1, 0.0, 0.0, 0.0, 0.0)],
+        "report_up": [result(1, 2.1, 2.1, 1.9, 2.0)],
+        "report_guidance_1": [result(0, 2.0, 2.2, 1.8, 2.0)],
+        "report_hidden": [{"seed": 0}],
+        "laptop": [result(0, 9.0, 9.0, 9.0, 9.0)],
+    }
+    table = listening_table(arms).set_index("arm")
+    assert list(table.index) == ["report_up_down", "report_none", "report_up", "laptop"]
+    assert table.listening["report_up_down"] == pytest.approx(2.0125)
+    assert table.low["report_up_down"] < 2.0125 < table.high["report_up_down"]
+    assert table.difference["report_none"] == pytest.approx(-2.0125)
+    assert table.verdict.to_dict() == {
+        "report_up_down": "the baseline",
+        "report_none": "listens less",
+        "report_up": "cannot be told with 1 training an arm",
+        "laptop": "not compared",
+    }
+    assert table.minutes["report_up"] == 2 and table.seeds["report_none"] == 2
