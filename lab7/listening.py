@@ -56,6 +56,13 @@ def listening(drawer: Drawer, pictures: Pictures, looks: int = LOOKS) -> Tensor:
     return torch.cat(parts).cpu()
 
 
+def told_of(heard: Tensor, metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a result.json keeps: "by_picture", what `listening` found at the end (B,), and from the lines of
+    metrics.jsonl the "curve", pairs of pictures seen and the mean over pictures."""
+    curve = [[line["images"], round(line["listening"], 5)] for line in metrics if "listening" in line]
+    return {"by_picture": [round(value, 5) for value in heard.tolist()], "curve": curve}
+
+
 def listening_table(arms: Mapping[str, Sequence[dict[str, Any]]]) -> pd.DataFrame:
     """One line an arm whose runs were measured, in percent, each beside its baseline on the seeds that both have.
 

@@ -155,8 +155,6 @@ def _condensed(arm: str, result: dict[str, Any], metrics: Sequence[dict[str, Any
     losses = [line["loss"] for line in metrics if "loss" in line]
     told = {"arm": arm} | {key: result[key] for key in keys if key in result}
     told |= {"loss": round(losses[-1], 5)} if losses else {}
-    curve = [[line["images"], round(line["listening"], 5)] for line in metrics if "listening" in line]
-    told |= {"curve": curve} if curve else {}
     told["settings"] = {"data": {"image_size": result["settings"]["data"]["image_size"]}}
     return told | {"accuracy": {name: _condensed_list(found) for name, found in result["accuracy"].items()}}
 

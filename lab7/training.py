@@ -21,13 +21,13 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from lab7 import config, diffusion
-from lab7.checkpoints import carry_on, open_run, save_checkpoint, trim_metrics
+from lab7.checkpoints import carry_on, open_run, read_metrics, save_checkpoint, trim_metrics
 from lab7.conditions import held_out_pairs, load_list, without_pairs
 from lab7.config import Preset
 from lab7.data import load_pictures
 from lab7.drawing import Drawer, build_model, make_schedule, save_weights, start_from, weights_file
 from lab7.files import Failure, UserError, data_dir, read_json, runs_dir, sha256, short, write_json
-from lab7.listening import listening, some_pictures
+from lab7.listening import listening, some_pictures, told_of
 from lab7.memory import keep_memory
 from lab7.normalise import draw, epoch_order, fit_normaliser
 from lab7.optimizers import make_optimizer
@@ -178,7 +178,7 @@ def train(
             | ({"started_from": before} if before != NOTHING else {})
             | provenance(device)
             | {"processes": accelerator.num_processes, "pictures": len(pictures)}
-            | {"listening": {"by_picture": [round(heard, 5) for heard in listening(drawer, watched).tolist()]}}
+            | {"listening": told_of(listening(drawer, watched), read_metrics(folder))}
             | {"weights_sha256": sha256(folder / "weights.safetensors")},
         )
     accelerator.wait_for_everyone()

@@ -8,7 +8,7 @@ from torch import nn
 
 from lab7.config import get_preset, override
 from lab7.drawing import Drawer
-from lab7.listening import NOISE, listening, listening_table, some_pictures
+from lab7.listening import NOISE, listening, listening_table, some_pictures, told_of
 from lab7.normalise import Normaliser, fit_normaliser
 from lab7.pictures import Pictures
 from lab7.schedule import NoiseSchedule
@@ -100,3 +100,8 @@ def test_the_table_sets_each_arm_beside_its_baseline_on_the_seeds_of_both():
         "laptop": "not compared",
     }
     assert table.minutes["report_up"] == 2 and table.seeds["report_none"] == 2
+
+
+def test_what_is_kept_is_the_curve_and_the_last_measurement():
+    lines = [{"step": 1, "loss": 0.5}, {"step": 1, "images": 32, "listening": 0.0123456}, {"step": 2, "loss": 0.4}]
+    assert told_of(torch.tensor([0.25, 0.5]), lines) == {"by_picture": [0.25, 0.5], "curve": [[32, 0.01235]]}

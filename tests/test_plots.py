@@ -62,6 +62,10 @@ FIGURES = {
         "t",
     ),
     "pixel_histograms": lambda: plots_results.pixel_histograms([("a", noise(999)), ("b", noise(999) / 3)]),
+    "listening_figure": lambda: plots_results.listening_figure(HEARD),
+    "listening_curves": lambda: plots_results.listening_curves(
+        {panel: {arm: [[(32, 0.1), (64, 0.2)]] * 2 for arm in ("one", "other")} for panel in ("a", "b", "c")}
+    ),
     "accuracy_points": lambda: plots_results.accuracy_points(SCORES),
     "accuracy_against": lambda: plots_results.accuracy_against(SCORES, "steps", "number of steps"),
     "wilson_by_size": lambda: plots_results.wilson_by_size(
@@ -101,6 +105,22 @@ CURVES = {
     }
     for name, threads in (("ours", 2), ("other", 1))
 }
+HEARD = pd.DataFrame(
+    {
+        "title": ["baseline", "an arm", "another"],
+        "by_seed": [[1.0, 1.2], [0.4, 0.5], [1.3]],
+        "low": [0.9, 0.3, 1.2],
+        "high": [1.3, 0.6, 1.4],
+        "difference": [np.nan, -0.65, 0.3],
+        "diff_low": [np.nan, -0.9, 0.1],
+        "diff_high": [np.nan, -0.4, 0.5],
+        "verdict": [
+            "the baseline",
+            "listens less",
+            "listens more, for these two trainings; other seeds were not tried",
+        ],
+    }
+)
 SWEEP = {
     "plans": {
         f"{sampler}:time:{steps}": {

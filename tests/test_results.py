@@ -72,8 +72,9 @@ def test_an_arm_stands_beside_the_baseline_of_its_kind():
 def test_many_runs_are_kept_in_one_file_and_found_there(tmp_path):
     for arm, seed in (("report_up", 0), ("report_up", 3), ("report_down", 0)):
         write_json(tmp_path / "runs" / run_name(arm, seed) / "result.json", result(seed, 0.5))
+    heard = {"by_picture": [0.01, 0.02], "curve": [[960, 0.015]]}
+    write_json(tmp_path / "runs" / "report_up" / "result.json", result(0, 0.5) | {"listening": heard})
     metrics = '{"step": 50, "loss": 0.5}\n{"step": 60, "loss": 0.25}\n{"step": 60, "accuracy": {}}\n'
-    metrics += '{"step": 60, "images": 960, "listening": 0.0123456}\n'
     write_text(tmp_path / "runs" / "report_up" / "metrics.jsonl", metrics)
     write_json(tmp_path / "runs" / "report_none" / "result.json", {"seed": 0})  # never scored
     record = tmp_path / "shipped" / results.RECORD
@@ -85,7 +86,7 @@ def test_many_runs_are_kept_in_one_file_and_found_there(tmp_path):
     assert len(record.read_text().splitlines()) == 5  # a line a run
     up = results.read_record(record)[0]
     assert up["loss"] == 0.25 and up["images_seen"] == 960 and "mistakes" not in up
-    assert up["curve"] == [[960, 0.01235]]
+    assert up["listening"] == heard
     found = results.read_arms(record.parent, ["report_up", "report_none", "report_down"])
     assert list(found) == ["report_up", "report_down"]
     was = results.read_arms(tmp_path / "runs", ["report_up", "report_none", "report_down"])

@@ -69,6 +69,9 @@ def test_a_run_writes_its_folder_and_lowers_the_loss(folder, tmp_path):
     assert [line["step"] for line in lines] == [50, 100, 150, 200, 240]
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
     assert len(list((run_folder / "samples").glob("step_*.png"))) == 2
+    heard = result["listening"]
+    assert [seen for seen, _ in heard["curve"]] == [16, 960] and len(heard["by_picture"]) == 16
+    assert heard["curve"][-1][1] == pytest.approx(sum(heard["by_picture"]) / 16, abs=1e-4)
     drawer = load_drawer(run_folder)
     assert drawer.draw([["red cube"]], num_steps=2).shape == (1, 3, 64, 64)
     assert not list(run_folder.rglob("*.tmp"))
