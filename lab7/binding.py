@@ -61,6 +61,7 @@ FIGURES = {  # what the template shows -> the notebook that makes it
 SWEEP = {"fig21_samplers": "05_sampling"}  # where the run has a recorded sweep of samplers
 TRIES = {"fig27_tries": "05_sampling"}  # where the sweep has more than one try
 CURVES = {"fig26_recipes": "04_training"}  # where trainings by two recipes are recorded
+EARLY = {"fig28_listening": "06_ablation", "fig29_listening_curves": "06_ablation"}  # where trainings were watched
 TABLES = {
     "table1_accuracy": "06_ablation",
     "table4_clamping": "05_sampling",
@@ -72,6 +73,7 @@ TABLES = {
     "table10_errata": "06_ablation",
     "table11_arms": "06_ablation",
 }
+EARLY_TABLE = "table12_listening"
 
 
 def gather(ws: Workspace, command: str) -> dict[str, Any]:
@@ -90,6 +92,7 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
         "tries": _tries(sweep, arms[-1]["sampling"]) if sweep else None,
         "curves": read_json(curves, "the curves of recipes")["curves"] if curves.exists() else None,
         "tables": {name: _rows(_existing(ws, f"{name}.csv", made_by)) for name, made_by in TABLES.items()},
+        "listening": _rows(path) if (path := ws.figures / f"{EARLY_TABLE}.csv").exists() else None,
         "data": describe(ws.data),
         "examinations": {one.name: ws.examination(one) for one in (ws.judge(), ws.second_judge())},
         "provenance": provenance(best_device()),
@@ -127,6 +130,7 @@ def _figures(facts: dict[str, Any]) -> dict[str, str]:
         | (SWEEP if facts["sweep"] else {})
         | (TRIES if facts["tries"] else {})
         | (CURVES if facts["curves"] else {})
+        | (EARLY if facts["listening"] else {})
     )
 
 

@@ -25,9 +25,9 @@ from lab7.evidence import evidence
 from lab7.normalise import Normaliser
 from lab7.pictures import Pictures
 
-NOISE = 0.86  # deviation of the noise in [-1, 1] units, alike for every normalisation: LOG_SNR on normalised pictures
+NOISE = 0.86  # deviation of the noise in [-1, 1] units at 64x64, for every normalisation: LOG_SNR on normalised pictures
 LOOKS = 2
-PICTURES = 128
+PICTURES = 384
 _BATCH = 32
 
 
@@ -46,7 +46,8 @@ def listening(drawer: Drawer, pictures: Pictures, looks: int = LOOKS) -> Tensor:
     """
     drawer.model.eval()
     eps = drawer.noise(looks, torch.Generator().manual_seed(0))
-    log_snr = 2 * math.log(_scale(drawer.normaliser) / NOISE)
+    noise = NOISE * drawer.image_size / 64  # a pixel of a smaller picture is a mean over more of a large one's
+    log_snr = 2 * math.log(_scale(drawer.normaliser) / noise)
     parts = []
     for images, labels in zip(pictures.images.split(_BATCH), pictures.labels.split(_BATCH), strict=True):
         x_0, condition = drawer.normaliser.encode(images.to(drawer.device)), labels.to(drawer.device, torch.float32)

@@ -65,7 +65,7 @@ def test_the_noise_is_as_strong_beside_the_pixels_with_any_normalisation(kind, p
     (t,) = set(model.asked_at)
     alpha_bar = able.schedule.alpha_bar64[t].item()
     scale = torch.linalg.det(normaliser.std).item() ** (1 / 3) if kind == "whitened" else normaliser.std.item()
-    assert scale * math.sqrt((1 - alpha_bar) / alpha_bar) == pytest.approx(NOISE, rel=0.01)
+    assert scale * math.sqrt((1 - alpha_bar) / alpha_bar) == pytest.approx(NOISE * SIZE / 64, rel=0.01)
 
 
 def test_the_pictures_looked_at_are_spread_evenly(pictures):
