@@ -25,7 +25,7 @@ from lab7.evidence import evidence
 from lab7.normalise import Normaliser
 from lab7.pictures import Pictures
 
-NOISE = 0.86  # deviation of the noise in [-1, 1] units at 64x64 with any normalisation: LOG_SNR if that is "deviation"
+NOISE = 0.86  # deviation of the noise in [-1, 1] units at 64x64, the same with any normalisation
 LOOKS = 2
 PICTURES = 384
 _BATCH = 32
