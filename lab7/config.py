@@ -141,7 +141,7 @@ _SMALL = Preset(
 _SHORT = dataclasses.replace(
     _SMALL,
     name="short",
-    what="the same, narrow and stopped early: seven minutes an arm on one core, to see which begins to listen",
+    what="the same, narrow and stopped early: eight minutes an arm on one core, to see which begins to listen",
     model=ModelConfig(n_feature=24),
     train=TrainConfig(epochs=5, warmup_steps=100),
     sampling=SamplingConfig(num_steps=25, samples=2),

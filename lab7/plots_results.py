@@ -94,8 +94,9 @@ def arms_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def listening_figure(table: pd.DataFrame) -> Figure:
     """Arms and how much they listen, a line each, beside their baseline; `table` is that of `listening_table`."""
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    told = "listening: error that one name saves, %, 95% interval"
-    return _beside_baselines(rows, told, {"listens more": True, "listens less": False})
+    figure = _beside_baselines(rows, "listening in %, 95% interval", {"listens more": True, "listens less": False})
+    figure.axes[1].set_xlabel("difference, 95% interval")
+    return figure
 
 
 def _beside_baselines(rows: Sequence[Mapping[str, Any]], label: str, words: Mapping[str, bool]) -> Figure:
@@ -146,7 +147,7 @@ def listening_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[Sequenc
                     seen, heard = zip(*curve, strict=True)
                     axis.plot(seen, heard, color=colour, linestyle=dash, label="_" * bool(number) + name)
             axis.set(title=title, xscale="log")
-            axis.legend(loc="upper left", fontsize=7.5)
+            axis.legend(loc="best", fontsize=7.5)
         for axis in axes[-1]:
             axis.set_xlabel("pictures seen")
         for axis in axes[:, 0]:
