@@ -159,7 +159,7 @@ def train_twin(steps: int, *settings: str) -> tuple[Drawer, list[float]]:
     preset = override(get_preset("small"), [*TWIN, f"max_steps={steps}", *settings])
     with tempfile.TemporaryDirectory() as folder:
         run = train(preset, "twin", runs=Path(folder), progress=False)
-        return load_drawer(run), [line["loss"] for line in read_metrics(run)]
+        return load_drawer(run), [line["loss"] for line in read_metrics(run) if "loss" in line]
 
 
 def objects_found(drawer: Drawer, net: torch.nn.Module, samples: int) -> dict[str, float]:

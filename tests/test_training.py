@@ -126,7 +126,8 @@ MODERN = ("network=modern", "optimizer=muon", "target=v", "schedule=cosine", "dr
 def test_the_efficient_network_learns_and_resumes_to_the_same_bytes(folder, tmp_path, monkeypatch):
     settings = (*MODERN, "epochs=8", "save_every=7")
     whole = run(folder, tmp_path, *settings, name="whole")
-    losses = [line["loss"] for line in read_metrics(run(folder, tmp_path, *MODERN, "epochs=50", name="long"))]
+    lines = read_metrics(run(folder, tmp_path, *MODERN, "epochs=50", name="long"))
+    losses = [line["loss"] for line in lines if "loss" in line]
     assert losses[-1] < 0.85 * losses[0]
 
     steps = itertools.count()
