@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from lab7.arms import ARMS, Arm
 from lab7.files import UserError, shipped_dir
@@ -62,6 +64,13 @@ def test_figures_and_tables_are_written_twice_each_and_alike(smoke):
 
     assert draw() == draw()  # no date, no random names
     assert (smoke.figures / "fig99_line.png").read_bytes().startswith(b"\x89PNG")
+
+    pictured = new_figure(2, 2)
+    pictured.subplots().imshow(np.zeros((4, 4, 3)))
+    smoke.save_figure(pictured, "fig99_pictures")
+    for name, mode in (("fig99_line", "P"), ("fig99_pictures", "RGBA")):  # a palette for drawings alone
+        with Image.open(smoke.figures / f"{name}.png") as file:
+            assert file.mode == mode and file.info["dpi"] == pytest.approx((130, 130), abs=0.1)
 
     table = pd.DataFrame({"name": ["a|b"], "count": [3], "share": [1 / 3]})
     smoke.save_table(table, "table99")
