@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lab7.config import get_preset, override
+from lab7.config import SamplerName, get_preset, override
 from lab7.files import UserError, data_dir, shipped_dir, short, write_json
 from lab7.telling import Settings, ceiling_line, score_line, tell
 
@@ -58,7 +58,7 @@ class Sample:
     """Folder to write to."""
     weights: Path | None = None
     """Weights that 'lab7 train' wrote, or a run's folder (default: the shipped model)."""
-    sampler: Literal["ddpm", "ddim", "dpm_solver_pp", "sde_dpm_solver_pp"] | None = None
+    sampler: SamplerName | None = None
     """How to draw (default: as the weights' preset says)."""
     steps: int | None = None
     """Steps of the sampler (default: as the weights' preset says)."""

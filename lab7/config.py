@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from lab7.files import UserError
 
+SamplerName = Literal["ddpm", "ddim", "dpm_solver_pp", "sde_dpm_solver_pp"]
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -88,7 +90,7 @@ class TrainConfig:
 class SamplingConfig:
     """How pictures are drawn and scored."""
 
-    sampler: Literal["ddpm", "ddim", "dpm_solver_pp", "sde_dpm_solver_pp"] = "ddim"
+    sampler: SamplerName = "ddim"
     num_steps: int = 50  # network evaluations (twice as many with guidance)
     spacing: Literal["time", "log_snr"] = "time"  # in what the steps are equally long
     stop_at: float = 0.0  # t / T below which the network is not asked: the picture predicted there is the answer
