@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from lab7 import probes
-from lab7.checkpoints import read_metrics
+from lab7.checkpoints import losses, read_metrics
 from lab7.conditions import conditions_tensor, load_list
 from lab7.config import get_preset, override
 from lab7.data import load_pictures
@@ -159,7 +159,7 @@ def train_twin(steps: int, *settings: str) -> tuple[Drawer, list[float]]:
     preset = override(get_preset("small"), [*TWIN, f"max_steps={steps}", *settings])
     with tempfile.TemporaryDirectory() as folder:
         run = train(preset, "twin", runs=Path(folder), progress=False)
-        return load_drawer(run), [line["loss"] for line in read_metrics(run) if "loss" in line]
+        return load_drawer(run), [line["loss"] for line in losses(read_metrics(run))]
 
 
 def objects_found(drawer: Drawer, net: torch.nn.Module, samples: int) -> dict[str, float]:

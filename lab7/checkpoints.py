@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return lines
+
+
+def losses(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The lines of a metrics.jsonl that tell a loss; others tell accuracies, or how much the network listens."""
+    return [line for line in lines if "loss" in line]
 
 
 def carry_on(before: Path, folder: Path) -> None:

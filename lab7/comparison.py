@@ -60,6 +60,11 @@ class Difference:
             return f"{said}, for these two trainings; other seeds were not tried" if few else said
         return f"cannot be told with {min(self.seeds)} training{'s' if min(self.seeds) > 1 else ''} an arm"
 
+    def row(self, higher: str, lower: str) -> dict[str, Any]:
+        """The columns of a table that sets an arm beside its baseline, the verdict in the words given."""
+        verdict = self.verdict.replace("higher", higher).replace("lower", lower)
+        return {"difference": self.difference, "diff_low": self.low, "diff_high": self.high, "verdict": verdict}
+
     def __str__(self) -> str:
         return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
@@ -89,6 +94,15 @@ def counts_of(results: Sequence[dict[str, Any]], name: str, judge: str = "judge"
     if asked is None:
         raise UserError("no runs to compare")
     return Counts(tuple(hits), asked)
+
+
+def of_same_seeds(
+    first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The results of each arm whose seed the other has, too."""
+    both = {result["seed"] for result in first} & {result["seed"] for result in second}
+    mine, other = ([result for result in some if result["seed"] in both] for some in (first, second))
+    return mine, other
 
 
 def bootstrap(arm: Counts, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float, float]:

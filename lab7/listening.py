@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lab7.arms import get_arm
-from lab7.comparison import Counts, bootstrap, compare
+from lab7.comparison import Counts, bootstrap, compare, of_same_seeds
 from lab7.drawing import Drawer
 from lab7.evidence import evidence
 from lab7.normalise import Normaliser
@@ -90,13 +90,10 @@ def listening_table(arms: Mapping[str, Sequence[dict[str, Any]]]) -> pd.DataFram
 
 
 def _beside(measured: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    mine, base = ({one["seed"]: one for one in some if "listening" in one} for some in (measured, baseline))
-    both = sorted(mine.keys() & base.keys())
-    if not both:
+    mine, base = of_same_seeds(measured, [result for result in baseline if "listening" in result])
+    if not mine:
         return {"verdict": "not compared"}
-    found = compare(_counts([mine[seed] for seed in both]), _counts([base[seed] for seed in both]))
-    verdict = found.verdict.replace("higher", "listens more").replace("lower", "listens less")
-    return {"difference": found.difference, "diff_low": found.low, "diff_high": found.high, "verdict": verdict}
+    return compare(_counts(mine), _counts(base)).row("listens more", "listens less")
 
 
 def _counts(results: Sequence[dict[str, Any]]) -> Counts:

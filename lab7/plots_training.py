@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lab7.checkpoints import read_metrics
+from lab7.checkpoints import losses, read_metrics
 from lab7.config import from_dict
 from lab7.experiments import REPORTED_LISTS
 from lab7.files import UserError, read_json, short
@@ -61,11 +61,6 @@ def read_snapshots(run: Path) -> list[Snapshot]:
         loss = before[-1] if before else float("nan")
         found.append(Snapshot(step, step / length.steps_per_epoch, loss, split_strip(read_picture(path))))
     return found
-
-
-def losses(lines: Lines) -> list[Mapping[str, Any]]:
-    """The lines that tell a loss; others tell accuracies."""
-    return [line for line in lines if "loss" in line]
 
 
 def snapshot_figure(snapshots: Sequence[Snapshot], conditions: Sequence[Sequence[str]]) -> Figure:

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from lab7.arms import ARMS, get_arm, seeds_of
-from lab7.checkpoints import read_metrics
-from lab7.comparison import Counts, bootstrap, compare, counts_of
+from lab7.checkpoints import losses, read_metrics
+from lab7.comparison import Counts, bootstrap, compare, counts_of, of_same_seeds
 from lab7.experiments import LISTS
 from lab7.files import UserError, read_json, runs_dir, shipped_dir, short, write_text
 
@@ -152,9 +152,9 @@ def _condensed(arm: str, result: dict[str, Any], metrics: Sequence[dict[str, Any
         *("name", "preset", "seed", "steps", "epochs", "images_seen", "seconds", "precision", "device", "commit"),
         *("versions", "drawn_by", "judge", "second_judge", "sampling", "frechet", "listening"),
     )
-    losses = [line["loss"] for line in metrics if "loss" in line]
+    lines = losses(metrics)
     told = {"arm": arm} | {key: result[key] for key in keys if key in result}
-    told |= {"loss": round(losses[-1], 5)} if losses else {}
+    told |= {"loss": round(lines[-1]["loss"], 5)} if lines else {}
     told["settings"] = {"data": {"image_size": result["settings"]["data"]["image_size"]}}
     return told | {"accuracy": {name: _condensed_list(found) for name, found in result["accuracy"].items()}}
 
@@ -225,15 +225,11 @@ def _counts(results: Sequence[dict[str, Any]], lists: Sequence[str], judge: str 
 def _beside(
     results: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]], lists: Sequence[str]
 ) -> dict[str, Any]:
-    both = {result["seed"] for result in results} & {
-        result["seed"] for result in baseline if set(lists) <= set(result["accuracy"])
-    }
-    if not both:
+    scored = [result for result in baseline if set(lists) <= set(result["accuracy"])]
+    mine, base = of_same_seeds(results, scored)
+    if not mine:
         return {"verdict": "no baseline of the same seed"}
-    mine, base = ([result for result in some if result["seed"] in both] for some in (results, baseline))
-    found = compare(_counts(mine, lists), _counts(base, lists))
-    helped = found.verdict.replace("higher", "helps").replace("lower", "hurts")
-    return {"difference": found.difference, "diff_low": found.low, "diff_high": found.high, "verdict": helped}
+    return compare(_counts(mine, lists), _counts(base, lists)).row("helps", "hurts")
 
 
 def _second(results: Sequence[dict[str, Any]], lists: Sequence[str]) -> float:

@@ -125,6 +125,7 @@ def train(
 
     if main and start and state is None:
         save_checkpoint(folder, state_now())  # so that a resume needs no word of where it began
+    heard: Tensor | None = None  # at the last snapshot
     model.train()
     while step < length.steps:
         epoch, place = divmod(step, length.steps_per_epoch)
@@ -156,8 +157,9 @@ def train(
         if step in length.snapshots and main:
             with log.paused():
                 _snapshot(drawer, folder / "samples" / f"step_{log.total['steps']:07d}.png", data)
-                heard = listening(drawer, watched).mean().item()
-                log.tell({"step": log.total["steps"], "images": log.total["images_seen"], "listening": heard})
+                heard = listening(drawer, watched)
+                so_far = {"step": log.total["steps"], "images": log.total["images_seen"]}
+                log.tell(so_far | {"listening": heard.mean().item()})
         if evaluate and plan.evaluate_every and step % (plan.evaluate_every * length.steps_per_epoch) == 0:
             with log.paused():
                 scores = broadcast_object_list([evaluate(drawer) if main else None])[0]
@@ -170,6 +172,8 @@ def train(
     if main:
         save_weights(folder / "weights.safetensors", drawer.model, normaliser, preset)
         total = log.total
+        if length.snapshots and (heard is None or step not in length.snapshots):
+            heard = listening(drawer, watched)  # the last snapshot lies before the end, or before a resume
         write_json(
             folder / "result.json",
             {"name": name, "preset": preset.name, "settings": config.to_dict(preset)}
@@ -178,7 +182,7 @@ def train(
             | ({"started_from": before} if before != NOTHING else {})
             | provenance(device)
             | {"processes": accelerator.num_processes, "pictures": len(pictures)}
-            | {"listening": told_of(listening(drawer, watched), read_metrics(folder))}
+            | ({"listening": told_of(heard, read_metrics(folder))} if heard is not None else {})
             | {"weights_sha256": sha256(folder / "weights.safetensors")},
         )
     accelerator.wait_for_everyone()

@@ -53,7 +53,9 @@ def test_several_numbers_are_given_with_commas():
 
 
 def test_unknown_preset_lists_the_known():
-    with pytest.raises(UserError, match="did you mean 'smoke'.*known: smoke, quick, small, short, laptop, course, best"):
+    with pytest.raises(
+        UserError, match="did you mean 'smoke'.*known: smoke, quick, small, short, laptop, course, best"
+    ):
         get_preset("smok")
 
 

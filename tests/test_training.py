@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lab7 import training
-from lab7.checkpoints import read_metrics
+from lab7.checkpoints import losses, read_metrics
 from lab7.config import get_preset, override
 from lab7.drawing import load_drawer
 from lab7.files import Failure, UserError
@@ -65,7 +65,7 @@ def test_a_run_writes_its_folder_and_lowers_the_loss(folder, tmp_path):
     result = json.loads((run_folder / "result.json").read_text())
     assert result["images_seen"] == 60 * 16 and result["steps"] == 240 and result["preset"] == "smoke"
     assert {"commit", "versions", "device", "seconds", "seed", "weights_sha256"} <= set(result)
-    lines = [line for line in read_metrics(run_folder) if "loss" in line]
+    lines = losses(read_metrics(run_folder))
     assert [line["step"] for line in lines] == [50, 100, 150, 200, 240]
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
     assert len(list((run_folder / "samples").glob("step_*.png"))) == 2
@@ -116,7 +116,7 @@ def test_killed_and_resumed_gives_the_same_bytes(folder, tmp_path, after):
     assert a["step"] == b["step"] == 120
     for key in a["model"]:
         assert torch.equal(a["model"][key], b["model"][key])
-    steps = [line["step"] for line in read_metrics(killed) if "loss" in line]
+    steps = [line["step"] for line in losses(read_metrics(killed))]
     assert steps == sorted(set(steps)) == [50, 100, 120]
 
 
@@ -126,9 +126,8 @@ MODERN = ("network=modern", "optimizer=muon", "target=v", "schedule=cosine", "dr
 def test_the_efficient_network_learns_and_resumes_to_the_same_bytes(folder, tmp_path, monkeypatch):
     settings = (*MODERN, "epochs=8", "save_every=7")
     whole = run(folder, tmp_path, *settings, name="whole")
-    lines = read_metrics(run(folder, tmp_path, *MODERN, "epochs=50", name="long"))
-    losses = [line["loss"] for line in lines if "loss" in line]
-    assert losses[-1] < 0.85 * losses[0]
+    lines = losses(read_metrics(run(folder, tmp_path, *MODERN, "epochs=50", name="long")))
+    assert lines[-1]["loss"] < 0.85 * lines[0]["loss"]
 
     steps = itertools.count()
 
@@ -309,7 +308,7 @@ def test_a_run_that_begins_with_anothers_weights_carries_its_curve_and_pictures_
             (second / "result.json").unlink()
             run(folder, tmp_path, "max_steps=4", name=name, resume=True)
         one, two = (json.loads((path / "result.json").read_text()) for path in (first, second))
-        before, lines = ([line for line in read_metrics(path) if "loss" in line] for path in (first, second))
+        before, lines = (losses(read_metrics(path)) for path in (first, second))
         assert two["steps"] == one["steps"] + 4 == lines[-1]["step"]
         assert two["images_seen"] == one["images_seen"] + 16 == lines[-1]["images"]
         assert two["epochs"] == pytest.approx(lines[-1]["epoch"], abs=1e-3)
