@@ -59,7 +59,7 @@ def test_the_page_needs_no_other_file_and_no_network(built):
     page = (built / "smoke" / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>") and "<math" in page and "<h1>" in page
     shown = re.findall(r'<img src="([^"]*)"', page)
-    assert len(shown) == len(binding.FIGURES)
+    assert len(shown) == len(binding.FIGURES | binding.EARLY)  # every training is watched
     assert all(one.startswith("data:image/svg+xml;base64,") for one in shown)
     assert page.count("<figcaption>") == len(re.findall(r"<figure\b", page)) > len(shown)
     assert not re.search(r'(?:src|href)="(?!data:|#)', page) and "<script" not in page and "@import" not in page
