@@ -94,9 +94,7 @@ def arms_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def listening_figure(table: pd.DataFrame) -> Figure:
     """Arms and how much they listen, a line each, beside their baseline; `table` is that of `listening_table`."""
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    figure = _beside_baselines(rows, "listening in %, 95% interval", {"listens more": True, "listens less": False})
-    figure.axes[1].set_xlabel("difference, 95% interval")
-    return figure
+    return _beside_baselines(rows, "listening in %, 95% interval", {"listens more": True, "listens less": False})
 
 
 def _beside_baselines(rows: Sequence[Mapping[str, Any]], label: str, words: Mapping[str, bool]) -> Figure:
@@ -121,7 +119,7 @@ def _beside_baselines(rows: Sequence[Mapping[str, Any]], label: str, words: Mapp
         left.set_yticks(y, [row["title"] for row in rows])
         left.set_ylim(-0.6, len(rows) - 0.4)
         left.set(xlabel=label)
-        right.set(xlabel="difference to its baseline, 95% interval")
+        right.set(xlabel="difference, 95% interval")
         for name, (mark, colour) in ({"cannot be told": ("o", INK)} | marks).items():
             right.plot([], [], mark, linestyle="-", color=colour, label=name)
         left.plot([], [], "o", linestyle="none", color=COLOURS[0], markersize=4.5, label="one training")
