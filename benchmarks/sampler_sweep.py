@@ -3,10 +3,10 @@
     python benchmarks/sampler_sweep.py [--run laptop] [--samples 8] [--threads 2] [--plans ddim:time:8:0.25 ...]
     python benchmarks/sampler_sweep.py --tune [--samples 2] [--plans dpm_solver_pp:time:8:0.1:3 ...]
 
-Every condition of the three lists is drawn so many times, from the same noise by every plan. Written to samplers.json
-in the run's folder after each plan; a plan that is in the file is not drawn again. A plan is sampler:spacing:steps,
-with a fourth part where the network is not asked below that share of T, a fifth where guidance is not --guidance, a
-sixth where more than one try is allowed, and a seventh where `enough` is not the preset's.
+Every condition of the three lists is drawn so many times, from the same noise by every plan of as many samples. Written
+to samplers.json in the run's folder after each plan; a plan that is in the file is not drawn again. A plan is
+sampler:spacing:steps, with a fourth part where the network is not asked below that share of T, a fifth where guidance
+is not --guidance, a sixth where more than one try is allowed, and a seventh where `enough` is not the preset's.
 With --tune other triples are drawn, up to 96 that neither training nor any scored list shows, so that a way of drawing
 can be chosen without a look at the lists; written to tuned.json.
 """
@@ -67,7 +67,7 @@ def main() -> None:
         conditions = {"other": other_triples(list(conditions.values()))}
     counts = [len(names) for asked in conditions.values() for names in asked for _ in range(options.samples)]
     told = json.loads(path.read_text()) if path.exists() else {"plans": {}}
-    told |= {"samples": options.samples, "guidance_scale": options.guidance, "judge": judge.sha256}
+    told |= {"guidance_scale": options.guidance, "judge": judge.sha256}
     for plan in options.plans or (TUNED if options.tune else PLANS):
         if plan in told["plans"]:
             continue
@@ -91,6 +91,7 @@ def main() -> None:
             "guidance_scale": scale,
             "tries": how["tries"],
             "enough": how["enough"],
+            "samples": options.samples,
             "precision": choose_precision("cpu"),
             "provenance": provenance(),
             "seconds": round(time.monotonic() - begun, 1),

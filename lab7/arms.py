@@ -36,7 +36,7 @@ _OURS = (
     *("optimizer=muon", "weight_decay=0.01", "tokens_at=all", "normalise=deviation", "shift=5"),
 )
 _OF_X_0 = ("target=x_0", "weight=v")
-_DRAWN = ("guidance_scale=3", "tries=1", "enough=0.4")
+_DRAWN = ("sampler=dpm_solver_pp", "sampling.num_steps=12", "guidance_scale=3", "tries=1", "enough=0.4")
 _PLACED = (*_OURS, *_DRAWN, "tokens=no")  # for tokens would tell the lowest level, wherever else the label enters
 _BRIEF = ("image_size=32", "widths=96,128", "blocks=1,1", "epochs=4")  # ten minutes on one core
 OURS = "ours_up_down"

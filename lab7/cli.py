@@ -14,7 +14,7 @@ import tyro
 from tyro.conf import arg
 
 from lab7.commands_pictures import Data, JudgeCommand, Sample
-from lab7.commands_training import Ablate, Train
+from lab7.commands_training import Ablate, ScoreCommand, Train
 from lab7.files import Failure, UserError
 from lab7.telling import PresetName, tell
 
@@ -66,6 +66,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": Doctor,
     "data": Data,
     "train": Train,
+    "score": ScoreCommand,
     "sample": Sample,
     "judge": JudgeCommand,
     "ablate": Ablate,

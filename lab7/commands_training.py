@@ -1,4 +1,4 @@
-"""The commands that train: `lab7 train` and `lab7 ablate`."""
+"""The commands about trainings: `lab7 train`, `lab7 score` and `lab7 ablate`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tyro.conf
 from tyro.conf import arg
 
 from lab7.config import from_dict, get_preset, override
@@ -70,6 +71,40 @@ class Train:
         lines += [score_line(name, found["top_k"]) for name, found in result.get("accuracy", {}).items()]
         lines += [ceiling_line(judge)] if judge else []
         tell(self.json, result, *lines)
+        return 0
+
+
+@dataclass(frozen=True)
+class ScoreCommand:
+    """Have the judge score a finished run again; with --set, let it draw otherwise from now on.
+
+    Example: lab7 score mine --set sampler=sde_dpm_solver_pp tries=8
+    """
+
+    run: tyro.conf.Positional[Annotated[str, arg(metavar="RUN")]]
+    """Name of a run in runs/, or of a recorded one in data/runs/."""
+    settings: Settings = ()
+    """Settings of how it draws, such as tries=8 or guidance_scale=3; they are kept with the run."""
+    json: bool = False
+    """Print one JSON document instead of lines."""
+
+    def __call__(self) -> int:
+        from lab7.experiments import draw_otherwise, score_run
+        from lab7.judge import default_judge, second_judge
+        from lab7.provenance import best_device
+        from lab7.results import find_run
+
+        folder = find_run(self.run)
+        if folder is None:
+            raise UserError(f"{self.run}: no such run in runs/ or data/runs/; 'lab7 train' makes one")
+        draw_otherwise(folder, self.settings)
+        judge = default_judge(best_device())
+        second = second_judge(best_device())
+        result = score_run(folder, judge, second=second, device=best_device(), progress=True)
+        lines = [f"{short(folder)}: scored by {judge.name}"]
+        for name, found in result["accuracy"].items():
+            lines += [score_line(name, found["top_k"]), score_line(f"{name}, exact", found["exact"])]
+        tell(self.json, result, *lines, ceiling_line(judge))
         return 0
 
 

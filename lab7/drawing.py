@@ -61,6 +61,14 @@ def save_weights(path: Path | str, model: nn.Module, normaliser: Normaliser, pre
         save_file(tensors, temporary, metadata={"lab7": json.dumps(config.to_dict(preset))})
 
 
+def relabel_weights(path: Path, preset: Preset) -> None:
+    """Write another configuration into a file of `save_weights`, whose weights stay as they are; atomically."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"lab7": json.dumps(config.to_dict(preset))})
+
+
 @dataclasses.dataclass(frozen=True)
 class Drawer:
     """A trained network with all that it needs to draw."""

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lab7.diffusion import Model, add_noise, predict_x_0_eps
 from lab7.schedule import NoiseSchedule
 
-LOG_SNR = -4.4  # of the noise: objects can still be seen in it, but not without being told what to look for
+LOG_SNR = -3.5  # of the noise: objects can still be seen in it, but not without being told what to look for
 
 
 @torch.inference_mode()

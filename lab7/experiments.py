@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,16 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lab7.checkpoints import first_difference
 from lab7.conditions import conditions_tensor, load_list
-from lab7.config import Preset
-from lab7.drawing import Drawer, load_drawer
-from lab7.files import UserError, read_json, short, write_json
+from lab7.config import Preset, override
+from lab7.drawing import Drawer, load_drawer, relabel_weights
+from lab7.files import UserError, read_json, sha256, short, write_json
 from lab7.frechet import against_renders
 from lab7.judge import Judge
 from lab7.metrics import exact_match, per_count, top_k, top_k_hits
 from lab7.mistakes import readings, tally
 from lab7.pictures import read_png, to_float, to_uint8
-from lab7.provenance import choose_precision
+from lab7.provenance import choose_precision, provenance
 from lab7.vocabulary import CLASSES
 
 LISTS = ("test", "new_test", "unseen")
@@ -106,7 +108,8 @@ def score_run(
 
     How it is drawn is the preset's `sampling` (by default that of the weights) where `drawing` does not say otherwise.
     The weights may lie in another run's folder. A list without conditions is left out, such as "unseen" where training
-    shows every triple. "frechet" compares all pictures with unseen renders.
+    shows every triple. "frechet" compares all pictures with unseen renders, "scored" says on what machine they were
+    drawn, which need not be the one of the training.
     """
     drawer = load_drawer(weights or folder, device)
     plan = (preset or drawer.preset).sampling
@@ -126,6 +129,7 @@ def score_run(
     } | drawing
     result = read_json(folder / "result.json", "a run's result")
     result["sampling"] = choices
+    result["scored"] = provenance(device)
     result["judge"] = {"name": judge.name, "sha256": judge.sha256, "is_course": judge.is_course}
     if second is not None:
         result["second_judge"] = {"name": second.name, "sha256": second.sha256}
@@ -139,6 +143,26 @@ def score_run(
     result["frechet"] = against_renders(judge, torch.cat(pictures), counts)
     write_json(folder / "result.json", result)
     return result
+
+
+def draw_otherwise(folder: Path, settings: Sequence[str]) -> None:
+    """Have a finished run draw by other settings of `sampling` from now on, which its weights, config.json and
+    result.json then say. Raises UserError for a setting of anything else, for that was decided by the training.
+    """
+    drawer = load_drawer(folder)
+    preset = override(drawer.preset, settings)
+    if difference := first_difference(drawer.preset, dataclasses.replace(preset, sampling=drawer.preset.sampling)):
+        raise UserError(f"{short(folder)}: was trained with {difference}; only how it draws can be changed now")
+    if preset == drawer.preset:
+        return
+    path = folder / "weights.safetensors"
+    relabel_weights(path, preset)
+    sampling = dataclasses.asdict(preset.sampling)
+    stored = read_json(folder / "config.json", "a run's settings")
+    write_json(folder / "config.json", stored | {"sampling": sampling})
+    result = read_json(folder / "result.json", "a run's result")
+    result["settings"]["sampling"] = sampling
+    write_json(folder / "result.json", result | {"weights_sha256": sha256(path)})
 
 
 def count_pictures(judge: Judge, folder: Path, conditions: Sequence[Sequence[str]]) -> dict[str, Any]:

@@ -121,9 +121,14 @@ def exact_match(probabilities: Matrix, labels: Matrix, threshold: float = 0.5) -
 
     probabilities (N, 24) in [0, 1], labels (N, 24) multi-hot. Raises ValueError as top_k does.
     """
-    outputs, truth = _checked(probabilities, labels)
-    right = ((outputs > threshold) == truth).all(dim=1)  # (N,)
+    right = exact_hits(probabilities, labels, threshold)
     return Score(int(right.sum()), len(right))
+
+
+def exact_hits(probabilities: Matrix, labels: Matrix, threshold: float = 0.5) -> torch.Tensor:
+    """Whether each image is such a match (N,). Arguments and errors as for exact_match."""
+    outputs, truth = _checked(probabilities, labels)
+    return ((outputs > threshold) == truth).all(dim=1)
 
 
 def per_class(probabilities: Matrix, labels: Matrix, names: tuple[str, ...] = CLASSES) -> pd.DataFrame:

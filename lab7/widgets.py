@@ -146,7 +146,7 @@ def compose_scene(drawer: Drawer, judge: Judge | None = None) -> ipywidgets.Widg
     sampler = ipywidgets.Dropdown(options=list(SAMPLERS), value=plan.sampler, description="sampler")
     steps = ipywidgets.IntSlider(plan.num_steps, 2, 200, description="steps")
     guidance = ipywidgets.FloatSlider(plan.guidance_scale, min=1.0, max=6.0, step=0.5, description="guidance")
-    tries = ipywidgets.IntSlider(plan.tries, 1, 8, description="tries")
+    tries = ipywidgets.IntSlider(plan.tries, 1, 16, description="tries")
     seed = ipywidgets.IntText(0, description="seed")
     button = ipywidgets.Button(description="Draw", button_style="primary")
     image, text = _image(), ipywidgets.HTML("press Draw")  # unlike a Label, it breaks long lines

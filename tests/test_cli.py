@@ -233,6 +233,10 @@ def test_a_full_run_is_refused_twice_and_goes_on_with_resume(capsys, course_fold
     assert code == 0 and "test: " in out and "95% interval" in out
     code, again, _ = call(capsys, "train", "--name", "mine", "--resume")  # with the settings that it was begun with
     assert code == 0 and again == out
+    code, out, _ = call(capsys, "score", "mine", "--set", "guidance_scale=3", "--json")
+    assert code == 0 and json.loads(out)["sampling"]["guidance_scale"] == 3
+    assert "was trained with train.epochs=1, not 2" in refused(capsys, "score", "mine", "--set", "epochs=2")
+    assert "nowhere: no such run in runs/" in refused(capsys, "score", "nowhere")
 
 
 def test_runs_are_compared_by_name_folder_and_several_seeds(capsys, place):

@@ -7,9 +7,9 @@ import torch
 
 from lab7 import experiments, results
 from lab7.conditions import conditions_tensor
-from lab7.config import get_preset, override
-from lab7.drawing import build_model, save_weights
-from lab7.files import UserError, write_json
+from lab7.config import get_preset, override, to_dict
+from lab7.drawing import build_model, load_drawer, save_weights
+from lab7.files import UserError, sha256, write_json
 from lab7.judge import Judge
 from lab7.metrics import wilson
 from lab7.normalise import Normaliser
@@ -85,12 +85,38 @@ def test_a_run_is_scored_by_its_own_settings_and_others_are_written_down(judge, 
     result = experiments.score_run(run, judge, samples=2)
     assert json.loads((run / "result.json").read_text()) == json.loads(json.dumps(result))
     assert result["sampling"]["samples"] == 2 and result["sampling"]["num_steps"] == 2
+    assert result["scored"]["device"] and result["device"] == "x"
     assert result["accuracy"]["test"]["top_k"]["total"] == 2 * 72
     assert result["accuracy"]["new_test"]["single"]["total"] == 84
 
     table = results.read_runs([tmp_path / "runs", tmp_path / "none"])
     assert table.run.tolist() == ["mine"] * 3 and table.list.tolist() == list(experiments.LISTS)
     assert table.hits[0] == result["accuracy"]["test"]["top_k"]["hits"] and table.judge[0] == judge.name
+
+
+def test_a_finished_run_can_be_made_to_draw_otherwise(tmp_path):
+    preset = get_preset("smoke")
+    run = tmp_path / "mine"
+    drawn_from = Normaliser(torch.zeros(3, 32, 32), torch.tensor(1.0))
+    save_weights(run / "weights.safetensors", build_model(preset), drawn_from, preset)
+    write_json(run / "config.json", {"run": "mine"} | to_dict(preset))
+    write_json(run / "result.json", {"settings": to_dict(preset), "weights_sha256": "old", "seed": 4})
+    before = load_drawer(run).model.state_dict()
+
+    experiments.draw_otherwise(run, [])
+    assert json.loads((run / "result.json").read_text())["weights_sha256"] == "old"
+    experiments.draw_otherwise(run, ["tries=3", "sampler=ddpm"])
+    drawer = load_drawer(run)
+    config, result = (json.loads((run / name).read_text()) for name in ("config.json", "result.json"))
+    assert drawer.preset == override(preset, ["tries=3", "sampler=ddpm"])
+    told = json.loads(json.dumps(to_dict(drawer.preset)))
+    assert config == {"run": "mine"} | told and result["settings"] == told
+    assert result["weights_sha256"] == sha256(run / "weights.safetensors") and result["seed"] == 4
+    assert all(torch.equal(drawer.model.state_dict()[name], value) for name, value in before.items())
+
+    with pytest.raises(UserError, match="mine: was trained with train.epochs=3, not 4; only how it draws"):
+        experiments.draw_otherwise(run, ["tries=5", "epochs=4"])
+    assert load_drawer(run).preset == drawer.preset
 
 
 def test_pictures_in_a_folder_are_counted(judge, tmp_path):
