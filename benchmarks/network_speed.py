@@ -1,7 +1,8 @@
 """The efficient U-Net on this machine: training speed beside diffusers' UNet2DModel of the same cost, share of the
-machine's peak, and the time to draw 64 pictures. All in turns, in one run.
+machine's peak, the time to draw 64 pictures by each sampler, and that of the shipped network with its tries. All in
+turns, in one run.
 
-python benchmarks/network_speed.py --threads 2
+    python benchmarks/network_speed.py [--threads 2] [--parts training samplers tries]
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from lab7 import samplers
+from lab7.conditions import load_list
 from lab7.config import Preset, get_preset, override
 from lab7.diffusion import loss
-from lab7.drawing import build_model
+from lab7.drawing import build_model, load_drawer
+from lab7.files import shipped_dir
 from lab7.memory import keep_memory
 from lab7.optimizers import make_optimizer
 from lab7.provenance import choose_precision, device_name
@@ -29,13 +32,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from students import StudentsUNet, flops_forward
 
 BATCH, STEPS, TURNS = 48, 3, 4
+PARTS = ("training", "samplers", "tries")
 WIDTHS = ((32, 64, 64, 128), (64, 64, 128, 128), (64, 128, 128, 256), (96, 128, 192, 256), (128, 256, 256, 512))
 
 
 def main() -> None:
-    """Print three Markdown tables."""
+    """Print a Markdown table for each part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_memory()
@@ -44,8 +49,12 @@ def main() -> None:
     cost = flops_forward(ours)
     theirs = min((StudentsUNet(widths) for widths in WIDTHS), key=lambda net: abs(flops_forward(net) - cost))
     print(f"{device_name('cpu')}; bf16 in hardware: {choose_precision('cpu') == 'bf16'}; batch {BATCH}\n")
-    training_speed(preset, ours, theirs)
-    drawing_time(ours)
+    if "training" in options.parts:
+        training_speed(preset, ours, theirs)
+    if "samplers" in options.parts:
+        drawing_time(ours)
+    if "tries" in options.parts:
+        tries_time()
 
 
 def training_speed(preset: Preset, ours: nn.Module, theirs: nn.Module) -> None:
@@ -116,6 +125,21 @@ def drawing_time(model: nn.Module) -> None:
     for name, steps in plans:
         slow, fast = (statistics.median(seconds[name, steps, bf16][1:]) for bf16 in (False, True))
         print(f"| {name} | {steps} | {slow:.1f} | {fast:.1f} | {slow / fast:.1f} |")
+
+
+def tries_time() -> None:
+    """Seconds for a picture of each of the 64 conditions, as the shipped network draws, by the tries it may take."""
+    drawer = load_drawer(shipped_dir() / "runs" / "laptop")
+    plan, asked = drawer.preset.sampling, load_list("test") + load_list("new_test")
+    seconds: dict[int, list[float]] = {tries: [] for tries in sorted({1, 2, 4, plan.tries})}
+    for _ in range(TURNS):  # the first turn warms up
+        for tries, times in seconds.items():
+            times.append(timed(lambda tries=tries: drawer.draw(asked, tries=tries)))  # type: ignore[misc]
+    middle = {tries: statistics.median(times[1:]) for tries, times in seconds.items()}
+    print(f"\n{plan.sampler}, {plan.num_steps} steps, {len(asked)} pictures\n")
+    print("| tries at most | s | ratio |\n|---|---|---|")
+    for tries, time_taken in middle.items():
+        print(f"| {tries} | {time_taken:.1f} | {time_taken / middle[1]:.1f} |")
 
 
 def repeat(work: Callable[[], object], times: int) -> None:

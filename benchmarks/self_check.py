@@ -6,9 +6,9 @@
 Pictures are drawn once each, of up to 96 triples that neither training nor any scored list shows, so that the noise to
 look in (lab7/evidence.py) is chosen without a look at the lists. The area is that under the ROC curve: how often a
 picture in which the judge finds all three objects has more evidence for the least evident one than a picture in which
-it does not; 0.5 is chance. Then, for each threshold: what would be found, how many pictures would be exactly right, and
-how many would be drawn for one that is kept, if up to `tries` of a triple's pictures, in random order, were drawn until
-one is evident enough.
+it does not; 0.5 is chance. It is told for triples of three colours and for those with a colour twice, too.
+Then, for each threshold: what would be found, how many pictures would be exactly right, and how many would be drawn for
+one that is kept, if up to `tries` of a triple's pictures, in random order, were drawn until one is evident enough.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def main() -> None:
     outputs = judge.probabilities(as_stored(pictures))
     hits, exact = top_k_hits(outputs, labels), exact_hits(outputs, labels)
     complete = hits == labels.sum(dim=1)
+    twice = torch.tensor([len({name.split()[0] for name in names}) < len(names) for names in asked])
+    twice = twice.repeat_interleave(options.samples)  # (N,)
     x_0 = drawer.normaliser.from_pixels(pictures)
     noises = drawer.noise(max(options.looks), torch.Generator().manual_seed(0))
     bf16 = choose_precision("cpu", drawer.preset.sampling.draw_precision) == "bf16"
@@ -72,19 +74,20 @@ def main() -> None:
         return torch.cat(found)
 
     print(f"{len(pictures)} pictures, {int(complete.sum())} complete, {int(exact.sum())} exactly right\n")
-    print("| log SNR | looks | area | enough | found | exact | drawn for one |")
-    print("|---|---|---|---|---|---|---|")
+    print("| log SNR | looks | area | three colours | a colour twice | enough | found | exact | drawn for one |")
+    print("|---" * 9 + "|")
     for log_snr in options.log_snr:
         for looks in options.looks:
             evident = least(log_snr, looks)
+            areas = [area(evident[of], complete[of]) for of in (torch.ones_like(twice), ~twice, twice)]
             for enough in options.enough:
                 chosen, drawn = choose(evident.view(len(asked), -1), options.tries, enough)  # (triples, ORDERS)
                 shares = [
                     float(each.view(len(asked), -1).gather(1, chosen).double().mean())
                     for each in (hits / labels.sum(dim=1), exact)
                 ]
-                found = [f"{share:.3f}" for share in (area(evident, complete), *shares)]
-                cells = [f"{log_snr:g}", str(looks), found[0], f"{enough:g}", *found[1:], f"{drawn:.2f}"]
+                *told, found, exactly = (f"{share:.3f}" for share in (*areas, *shares))
+                cells = [f"{log_snr:g}", str(looks), *told, f"{enough:g}", found, exactly, f"{drawn:.2f}"]
                 print(f"| {' | '.join(cells)} |", flush=True)
 
 
