@@ -91,13 +91,15 @@ def main() -> None:
             "guidance_scale": scale,
             "tries": how["tries"],
             "enough": how["enough"],
+            "unexplained": drawer.preset.sampling.unexplained,
             "samples": options.samples,
             "precision": choose_precision("cpu"),
             "provenance": provenance(),
             "seconds": round(time.monotonic() - begun, 1),
             "frechet": against_renders(judge, torch.cat(pictures), counts),
             "accuracy": {
-                name: {key: each[key] for key in ("top_k", "exact")} | {"second": each["second_judge"]["top_k"]}
+                name: {key: each[key] for key in ("top_k", "exact", "twice", "right")}
+                | {"second": each["second_judge"]["top_k"]}
                 for name, each in found.items()
             },
         }

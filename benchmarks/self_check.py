@@ -1,19 +1,23 @@
 """How well the network tells its own complete pictures from those that lack an object, by the noise it looks in.
 
     python benchmarks/self_check.py [--run laptop] [--samples 16] [--tries 8] [--threads 2]
-                                    [--log-snr -2 -3.5 ...] [--looks 1 2] [--enough 0.6 0.7]
+                                    [--log-snr -2 -3.5 ...] [--detail -1.5] [--looks 1 2]
+                                    [--enough 0.6 0.7] [--unexplained 0 0.007]
 
 Pictures are drawn once each, of up to 96 triples that neither training nor any scored list shows, so that the noise to
 look in (lab7/evidence.py) is chosen without a look at the lists. The area is that under the ROC curve: how often a
 picture in which the judge finds all three objects has more evidence for the least evident one than a picture in which
 it does not; 0.5 is chance. It is told for triples of three colours and for those with a colour twice, too.
-Then, for each threshold: what would be found, how many pictures would be exactly right, and how many would be drawn for
-one that is kept, if up to `tries` of a triple's pictures, in random order, were drawn until one is evident enough.
+Then, for each `enough` and `unexplained`: what would be found, how many pictures would be exactly right, would hold
+something twice (lab7/patches.py), and would be right in both, and how many would be drawn for one that is kept, if up
+to `tries` of a triple's pictures, in random order, were drawn until one is good enough.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 
 import torch
 from sampler_sweep import other_triples
@@ -21,11 +25,12 @@ from torch import Tensor
 
 from lab7.conditions import conditions_tensor, load_list
 from lab7.drawing import LOOKS, load_drawer
-from lab7.evidence import LOG_SNR, evidence
+from lab7.evidence import DETAIL, LOG_SNR, error, errors, evidence, verdict
 from lab7.experiments import LISTS, as_stored
 from lab7.files import UserError
 from lab7.judge import default_judge
 from lab7.metrics import exact_hits, top_k_hits
+from lab7.patches import holds_twice
 from lab7.provenance import choose_precision
 from lab7.results import find_run
 
@@ -40,8 +45,10 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--log-snr", type=float, nargs="+", default=[-2.5, LOG_SNR, -4.4, -5.5])
+    parser.add_argument("--detail", type=float, default=DETAIL)
     parser.add_argument("--looks", type=int, nargs="+", default=[LOOKS])
     parser.add_argument("--enough", type=float, nargs="+", default=[0.5, 0.6, 0.7, 0.8])
+    parser.add_argument("--unexplained", type=float, nargs="+", default=[0.0, 0.006, 0.007, 0.008, 0.01])
     options = parser.parse_args()
     if options.tries > options.samples:
         raise UserError(f"--tries {options.tries}: more than the --samples {options.samples} of a triple")
@@ -55,40 +62,41 @@ def main() -> None:
     pictures = drawer.draw(asked, samples=options.samples, tries=1, size=drawer.image_size, progress=True)
     outputs = judge.probabilities(as_stored(pictures))
     hits, exact = top_k_hits(outputs, labels), exact_hits(outputs, labels)
-    complete = hits == labels.sum(dim=1)
+    complete, double = hits == labels.sum(dim=1), holds_twice(as_stored(pictures), labels)
+    kept = {"found": hits / labels.sum(dim=1), "exact": exact, "twice": double, "right": exact & ~double}  # (N,) each
     twice = torch.tensor([len({name.split()[0] for name in names}) < len(names) for names in asked])
     twice = twice.repeat_interleave(options.samples)  # (N,)
     x_0 = drawer.normaliser.from_pixels(pictures)
     noises = drawer.noise(max(options.looks), torch.Generator().manual_seed(0))
     bf16 = choose_precision("cpu", drawer.preset.sampling.draw_precision) == "bf16"
 
-    @torch.autocast("cpu", torch.bfloat16, enabled=bf16)
-    def least(log_snr: float, looks: int) -> Tensor:
-        """The evidence for the least evident object of every picture (N,)."""
-        target = drawer.preset.diffusion.target
-        how = (drawer.model, drawer.schedule)
-        found = [
-            evidence(*how, x_0[rows], labels[rows], noises[:looks], target=target, log_snr=log_snr).amin(dim=1)
-            for rows in torch.arange(len(x_0)).split(64)
-        ]
-        return torch.cat(found)
+    how = (drawer.model, drawer.schedule)
 
-    print(f"{len(pictures)} pictures, {int(complete.sum())} complete, {int(exact.sum())} exactly right\n")
-    print("| log SNR | looks | area | three colours | a colour twice | enough | found | exact | drawn for one |")
-    print("|---" * 9 + "|")
+    @torch.autocast("cpu", torch.bfloat16, enabled=bf16)
+    def seen(log_snr: float, looks: int) -> tuple[Tensor, Tensor]:
+        """The evidence (N, 24), and what is left unexplained in the noise of --detail (N,)."""
+        found, left = [], []
+        for rows in torch.arange(len(x_0)).split(64):
+            what = (*how, x_0[rows], labels[rows], noises[:looks])
+            found.append(evidence(*errors(*what, target=drawer.preset.diffusion.target, log_snr=log_snr)))
+            left.append(error(*what, target=drawer.preset.diffusion.target, log_snr=options.detail))
+        return torch.cat(found), torch.cat(left)
+
+    print(f"{len(pictures)} pictures, {int(complete.sum())} complete, {int(double.sum())} hold something twice\n")
+    columns = ("log SNR", "looks", "area", "three colours", "a colour twice", "enough", "unexplained", *kept, "drawn")
+    print(f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     for log_snr in options.log_snr:
         for looks in options.looks:
-            evident = least(log_snr, looks)
-            areas = [area(evident[of], complete[of]) for of in (torch.ones_like(twice), ~twice, twice)]
-            for enough in options.enough:
-                chosen, drawn = choose(evident.view(len(asked), -1), options.tries, enough)  # (triples, ORDERS)
-                shares = [
-                    float(each.view(len(asked), -1).gather(1, chosen).double().mean())
-                    for each in (hits / labels.sum(dim=1), exact)
-                ]
-                *told, found, exactly = (f"{share:.3f}" for share in (*areas, *shares))
-                cells = [f"{log_snr:g}", str(looks), *told, f"{enough:g}", found, exactly, f"{drawn:.2f}"]
-                print(f"| {' | '.join(cells)} |", flush=True)
+            found, left = seen(log_snr, looks)
+            least = found.amin(dim=1)
+            areas = [area(least[of], complete[of]) for of in (torch.ones_like(twice), ~twice, twice)]
+            for enough, unexplained in itertools.product(options.enough, options.unexplained):
+                good = verdict(found, left, enough, unexplained or math.inf).view(len(asked), -1)
+                chosen, drawn = choose(good, options.tries, enough)  # (triples, ORDERS)
+                shares = [float(each.view_as(good).gather(1, chosen).double().mean()) for each in kept.values()]
+                numbers = [f"{share:.3f}" for share in (*areas, *shares)]
+                cells = [f"{log_snr:g}", str(looks), *numbers[:3], f"{enough:g}", f"{unexplained:g}", *numbers[3:]]
+                print(f"| {' | '.join(cells)} | {drawn:.2f} |", flush=True)
 
 
 def choose(evident: Tensor, tries: int, enough: float) -> tuple[Tensor, float]:

@@ -103,6 +103,7 @@ class SamplingConfig:
         1  # pictures drawn at most in place of one, until the network sees in one what was asked; see evidence.py
     )
     enough: float = 0.4  # how evident the least evident object must be
+    unexplained: float = 0.0  # and how large the error may be for each object, in model space; 0: any
     samples: int = 8  # pictures of each condition in an evaluation
     noise_seed: int = 0
 
@@ -155,7 +156,9 @@ _LAPTOP = Preset(
     modern=ModernConfig(tokens_at="all"),
     diffusion=DiffusionConfig(schedule="shifted", target="x_0", weight="v", draw_t="logit_normal"),
     train=TrainConfig(epochs=24, batch_size=48, optimizer="muon", weight_decay=0.01, warmup_steps=200, save_every=1000),
-    sampling=SamplingConfig(sampler="sde_dpm_solver_pp", num_steps=8, stop_at=0.25, tries=8, enough=0.7),
+    sampling=SamplingConfig(
+        sampler="sde_dpm_solver_pp", num_steps=8, stop_at=0.25, tries=8, enough=0.6, unexplained=0.007
+    ),
 )
 
 PRESETS: dict[str, Preset] = {

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lab7 import config
 from lab7.conditions import conditions_tensor
 from lab7.config import Preset
-from lab7.evidence import best_of_tries, evidence
+from lab7.evidence import best_of_tries, error, errors, evidence, verdict
 from lab7.files import UserError, atomic_path, short
 from lab7.memory import keep_memory
 from lab7.modern_unet import ModernUNet
@@ -106,8 +106,15 @@ class Drawer:
     def evidence(self, x_0: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
         """How evident each asked object is to the network in x_0 (B, 3, S, S) of model space: (B, 24), infinite where
         labels (B, 24) are 0 (see evidence.py). `seed` makes the noises to look in, the same for all pictures."""
+        return evidence(*errors(*self._look(x_0, labels, seed), target=self.preset.diffusion.target))
+
+    def unexplained(self, x_0: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
+        """What the condition leaves unexplained in such pictures: the mean squared error of x_0 (B,)."""
+        return error(*self._look(x_0, labels, seed), target=self.preset.diffusion.target)
+
+    def _look(self, x_0: Tensor, labels: Tensor, seed: int) -> tuple[nn.Module, NoiseSchedule, Tensor, Tensor, Tensor]:
         noises = self.noise(LOOKS, torch.Generator().manual_seed(_mix(-1 - seed, 0)))
-        return evidence(self.model, self.schedule, x_0, labels, noises, target=self.preset.diffusion.target)
+        return self.model, self.schedule, x_0, labels, noises
 
     def draw(
         self,
@@ -127,6 +134,7 @@ class Drawer:
         clamp: str | None = None,
         tries: int | None = None,
         enough: float | None = None,
+        unexplained: float | None = None,
         callback: Callback | None = None,
         progress: bool = False,
     ) -> Tensor:
@@ -135,8 +143,8 @@ class Drawer:
         All samples of the first condition come first. What is not given comes from the preset's `sampling`.
         The noise of a picture depends on the seed and on its place in the list alone, not on the batch size.
         `clamp` brings pixels back to [-1, 1] in the "output" once, or in the predicted "x_0" at every step. A picture
-        in which some asked object is less evident to the network than `enough` is drawn anew, up to `tries` times in
-        all, and the one whose least evident object is most evident is kept; `callback` wants a single try.
+        in which some asked object is less evident to the network than `enough`, or more is `unexplained` for each, is
+        drawn anew, up to `tries` times in all, and the best is kept (see evidence.verdict); `callback` wants one try.
         Raises UserError for an unknown sampler or clamp, a bad number of steps, samples or tries, and bad conditions.
         """
         plan = self.preset.sampling
@@ -144,6 +152,7 @@ class Drawer:
         clamp = _known("clamp", clamp or plan.clamp, {name: name for name in CLAMPS})
         tries = (1 if callback else plan.tries) if tries is None else tries
         enough = plan.enough if enough is None else enough
+        unexplained = plan.unexplained if unexplained is None else unexplained
         for what, number in (("samples", samples), ("tries", tries)):
             if number < 1:
                 raise UserError(f"the number of {what} must be at least 1, not {number}")
@@ -181,7 +190,10 @@ class Drawer:
             return self.clamp(x_0) if clamp == "output" else x_0
 
         def look(x_0: Tensor, rows: Tensor) -> Tensor:
-            return self.evidence(x_0, labels[rows], seed).amin(dim=1).cpu()
+            found = self.evidence(x_0, labels[rows], seed)
+            if not unexplained:
+                return found.amin(dim=1).cpu()
+            return verdict(found, self.unexplained(x_0, labels[rows], seed), enough, unexplained).cpu()
 
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             kept = best_of_tries(draw_rows, look, len(labels), tries, enough, batch_size, progress)

@@ -3,7 +3,8 @@
 A network that predicts x_0 from x_t and a condition is a classifier as well: put noise on a picture, and it is
 predicted best under the condition that is true of it (Li et al. 2023, "Your diffusion model is secretly a zero-shot
 classifier"). So each object that was asked for is taken out of the condition once. Where it stands in the picture, the
-prediction becomes much worse; where it is missing, it does not.
+prediction becomes much worse; where it is missing, it does not. And where more stands in the picture than the condition
+tells of, the prediction is bad under all of it; less noise shows that best, for it need not be told what to look for.
 
 No judge takes part: this is the condition guiding the drawing once more, after it and not on the way.
 """
@@ -20,10 +21,35 @@ from lab7.diffusion import Model, add_noise, predict_x_0_eps
 from lab7.schedule import NoiseSchedule
 
 LOG_SNR = -3.5  # of the noise: objects can still be seen in it, but not without being told what to look for
+DETAIL = -1.5  # of the noise in which it is seen whether anything is left that the condition does not explain
 
 
 @torch.inference_mode()
-def evidence(
+def error(
+    model: Model,
+    schedule: NoiseSchedule,
+    x_0: Tensor,
+    condition: Tensor,
+    eps: Tensor,
+    *,
+    target: str = "eps",
+    log_snr: float = DETAIL,
+) -> Tensor:
+    """Mean squared error of x_0 predicted out of noise under its condition: (B,).
+
+    x_0 (B, 3, S, S) is in model space, condition (B, 24); eps (K, 3, S, S) are standard normal noises that all
+    pictures get in turn. Costs K evaluations a picture.
+    """
+    t = torch.full((len(x_0),), step_at(schedule, log_snr), dtype=torch.int64, device=x_0.device)
+    found = x_0.new_zeros(len(x_0))
+    for noise in eps:
+        x_t = add_noise(schedule, x_0, t, noise)
+        guess, _ = predict_x_0_eps(schedule, model(x_t, t, condition).float(), x_t, t, target)
+        found += (guess - x_0).square().mean(dim=(1, 2, 3)) / len(eps)
+    return found
+
+
+def errors(
     model: Model,
     schedule: NoiseSchedule,
     x_0: Tensor,
@@ -32,27 +58,32 @@ def evidence(
     *,
     target: str = "eps",
     log_snr: float = LOG_SNR,
-) -> Tensor:
-    """How evident each asked object is: (B, 24), infinite where a class is not asked for.
-
-    It is log(error without / error with), of the squared errors of x_0 predicted under the condition without that
-    object and with all: 0 if the network misses nothing. x_0 (B, 3, S, S) is in model space, condition (B, 24); eps
-    (K, 3, S, S) are standard normal noises that all pictures get in turn. Costs K (1 + objects) evaluations a picture.
-    """
-    t = step_at(schedule, log_snr)
+) -> tuple[Tensor, Tensor]:
+    """`error` with the whole condition (B,), and without each object that it asks for (B, 24), infinite where a class
+    is not asked for. Arguments as for `error`; costs K (1 + objects) evaluations a picture."""
     rows, classes = condition.nonzero(as_tuple=True)  # (P,) each: a picture, and an object asked for in it
     less = condition[rows].scatter(1, classes[:, None], 0)  # (P, 24)
-    asked = torch.cat([condition, less])
-    which = torch.cat([torch.arange(len(x_0), device=x_0.device), rows])  # the picture of each row of `asked`
-    steps = torch.full((len(asked),), t, dtype=torch.int64, device=x_0.device)
-    errors = x_0.new_zeros(len(asked))
-    for noise in eps:
-        x_t = add_noise(schedule, x_0, steps[: len(x_0)], noise)[which]  # (B + P, 3, S, S)
-        guess, _ = predict_x_0_eps(schedule, model(x_t, steps, asked).float(), x_t, steps, target)
-        errors += (guess - x_0[which]).square().mean(dim=(1, 2, 3))
-    found = torch.full_like(condition, torch.inf)
-    found[rows, classes] = (errors[len(x_0) :] / errors[rows]).log()
-    return found
+    both = torch.cat([x_0, x_0[rows]]), torch.cat([condition, less])  # (B + P, ...)
+    found = error(model, schedule, *both, eps, target=target, log_snr=log_snr)
+    without = torch.full_like(condition, torch.inf)
+    without[rows, classes] = found[len(x_0) :]
+    return found[: len(x_0)], without
+
+
+def evidence(whole: Tensor, without: Tensor) -> Tensor:
+    """How evident each asked object is, of the `errors` with all and without each: log(without / whole), (B, 24).
+
+    0 if the network misses nothing, infinite where a class is not asked for.
+    """
+    return (without / whole[:, None]).log()
+
+
+def verdict(found: Tensor, left: Tensor, enough: float, unexplained: float) -> Tensor:
+    """One number a picture (B,), at least `enough` where it will do: how evident the least evident object is of those
+    `found` (B, 24) by `evidence`, but less than `enough` where the `error` that is `left` (B,) is above `unexplained`
+    for each object asked for. Then something stands there that nobody asked for, or one thing twice."""
+    asked = found.isfinite().sum(dim=1).clamp(min=1)
+    return torch.minimum(found.amin(dim=1), enough + (unexplained * asked / left).log())
 
 
 def step_at(schedule: NoiseSchedule, log_snr: float) -> int:

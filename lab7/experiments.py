@@ -18,8 +18,9 @@ from lab7.drawing import Drawer, load_drawer, relabel_weights
 from lab7.files import UserError, read_json, sha256, short, write_json
 from lab7.frechet import against_renders
 from lab7.judge import Judge
-from lab7.metrics import exact_match, per_count, top_k, top_k_hits
+from lab7.metrics import Score, exact_hits, exact_match, per_count, top_k, top_k_hits
 from lab7.mistakes import readings, tally
+from lab7.patches import holds_twice
 from lab7.pictures import read_png, to_float, to_uint8
 from lab7.provenance import choose_precision, provenance
 from lab7.vocabulary import CLASSES
@@ -58,8 +59,9 @@ def score(
 
     "top_k" and "exact" pool all samples, "single" is the report's way: the first sample of each condition alone.
     Each is hits, total, accuracy and its 95% Wilson interval. "by_picture" holds the objects found in every picture,
-    "mistakes" what went wrong; "second_judge" what the second judge says of the same pictures, "apart" whether the two
-    differ by more than APART. The pictures themselves are added to `kept`.
+    "mistakes" what went wrong. "twice" counts pictures that hold something twice, which no judge sees (see patches.py),
+    "right" those that are an exact match and do not. "second_judge" is what the second judge says of the same pictures,
+    "apart" whether the two differ by more than APART. The pictures themselves are added to `kept`.
     """
     images = as_stored(drawer.draw(conditions, samples=samples, progress=progress, **drawing))
     labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0)  # (N * K, 24)
@@ -67,11 +69,14 @@ def score(
     if kept is not None:
         kept.append(images)
     repeated = [names for names in conditions for _ in range(samples)]
+    twice = holds_twice(images, labels)
     found = {
         **_counts(outputs, labels, samples),
         "single": top_k(outputs[::samples], labels[::samples]).to_dict(),
         "per_count": per_count(outputs, labels).to_dict("records"),
         "mistakes": tally(readings(outputs, repeated)).to_dict("records"),
+        "twice": Score(int(twice.sum()), len(twice)).to_dict(),
+        "right": Score(int((exact_hits(outputs, labels) & ~twice).sum()), len(twice)).to_dict(),
         "samples": samples,
     }
     if second is not None:
@@ -123,6 +128,7 @@ def score_run(
         "clamp": plan.clamp,
         "tries": plan.tries,
         "enough": plan.enough,
+        "unexplained": plan.unexplained,
         "precision": choose_precision(device, plan.draw_precision),
         "samples": plan.samples,
         "seed": plan.noise_seed,

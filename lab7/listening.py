@@ -21,7 +21,7 @@ from torch import Tensor
 from lab7.arms import get_arm
 from lab7.comparison import Counts, bootstrap, compare, of_same_seeds
 from lab7.drawing import Drawer
-from lab7.evidence import evidence
+from lab7.evidence import errors, evidence
 from lab7.normalise import Normaliser
 from lab7.pictures import Pictures
 
@@ -52,7 +52,8 @@ def listening(drawer: Drawer, pictures: Pictures, looks: int = LOOKS) -> Tensor:
     for images, labels in zip(pictures.images.split(_BATCH), pictures.labels.split(_BATCH), strict=True):
         x_0, condition = drawer.normaliser.encode(images.to(drawer.device)), labels.to(drawer.device, torch.float32)
         target = drawer.preset.diffusion.target
-        found = evidence(drawer.model, drawer.schedule, x_0, condition, eps, target=target, log_snr=log_snr)
+        wrong = errors(drawer.model, drawer.schedule, x_0, condition, eps, target=target, log_snr=log_snr)
+        found = evidence(*wrong)
         parts.append(torch.where(condition > 0, found, 0).sum(dim=1) / condition.sum(dim=1))
     return torch.cat(parts).cpu()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lab7.diffusion import TARGETS, target_for
-from lab7.evidence import best_of_tries, evidence, step_at
+from lab7.evidence import best_of_tries, error, errors, evidence, step_at, verdict
 from lab7.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule("cosine", 200)
@@ -49,7 +49,7 @@ def noises(count):
 def test_evidence_is_the_log_ratio_of_the_errors_without_an_object_and_with_all(target):
     x_0 = torch.stack([picture(2, 7), picture(5)])
     condition = torch.stack([one_hot(2, 7), one_hot(5)])
-    found = evidence(knowing(target), SCHEDULE, x_0, condition, noises(2), target=target)
+    found = evidence(*errors(knowing(target), SCHEDULE, x_0, condition, noises(2), target=target))
     assert found.shape == (2, 24)
     error = (x_0[0] - picture(2, 7) + 0.3).square().mean()
     without = (x_0[0] - picture(7) + 0.3).square().mean()
@@ -59,15 +59,34 @@ def test_evidence_is_the_log_ratio_of_the_errors_without_an_object_and_with_all(
 
 def test_a_missing_object_is_found_out():
     asked = one_hot(2, 7, 20)[None]
-    whole = evidence(knowing("x_0"), SCHEDULE, picture(2, 7, 20)[None], asked, noises(1), target="x_0")
-    lacking = evidence(knowing("x_0"), SCHEDULE, picture(2, 20, 20)[None], asked, noises(1), target="x_0")
+    whole = evidence(*errors(knowing("x_0"), SCHEDULE, picture(2, 7, 20)[None], asked, noises(1), target="x_0"))
+    lacking = evidence(*errors(knowing("x_0"), SCHEDULE, picture(2, 20, 20)[None], asked, noises(1), target="x_0"))
     assert whole.min() > 0.5
     assert lacking.argmin() == 7 and lacking[0, 7] < 0 < lacking[0, 2]
 
 
 def test_nothing_asked_is_as_evident_as_can_be():
-    found = evidence(knowing("x_0"), SCHEDULE, picture(1)[None], torch.zeros(1, 24), noises(1), target="x_0")
+    found = evidence(*errors(knowing("x_0"), SCHEDULE, picture(1)[None], torch.zeros(1, 24), noises(1), target="x_0"))
     assert torch.isinf(found).all()
+
+
+def test_what_stands_there_unasked_makes_the_best_evidence_worse_than_enough():
+    asked = one_hot(2, 7)[None]
+
+    def judged(x_0, unexplained):
+        found = evidence(*errors(knowing("x_0"), SCHEDULE, x_0[None], asked, noises(1), target="x_0"))
+        left = error(knowing("x_0"), SCHEDULE, x_0[None], asked, noises(2), target="x_0")
+        told = verdict(found, left, enough=0.4, unexplained=unexplained)
+        assert told.shape == left.shape == (1,)
+        return left.item(), found.min().item(), told.item()
+
+    left, least, told = judged(picture(2, 7), 0.1)  # the model knows of all but 0.3
+    assert left == pytest.approx(0.09, rel=1e-4)
+    assert told == pytest.approx(0.4 + math.log(2 * 0.1 / left), rel=1e-5) and least > told > 0.4
+    assert judged(picture(2, 7), 10.0)[2] == least
+    left, least, told = judged(picture(2, 7, 7), 0.1)
+    assert told == pytest.approx(0.4 + math.log(2 * 0.1 / left), rel=1e-5) and told < 0.4 < least
+    assert judged(picture(2, 7, 7), left / 2 * 1.001)[2] > 0.4 > judged(picture(2, 7, 7), left / 2 * 0.999)[2]
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "shifted"])
