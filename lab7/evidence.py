@@ -115,7 +115,7 @@ def best_of_tries(
             drawn = draw(rows, attempt)
             kept = drawn.new_zeros(count, *drawn.shape[1:]) if kept is None else kept
             evident = look(drawn, rows) if tries > 1 else torch.zeros(len(rows))
-            better = evident > seen[rows]
+            better = (evident > seen[rows]) | (attempt == 0)
             kept[rows[better]], seen[rows[better]] = drawn[better.to(drawn.device)], evident[better]
         missing = missing[seen[missing] < enough]
     if kept is None:

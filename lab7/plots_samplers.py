@@ -79,7 +79,8 @@ def tries_figure(
         left.set(xlabel="evidence for the least evident object", ylabel="pictures")
         left.legend(title="for the judge", loc="upper right")
         tries = [tries_of(plan) for plan in plans]
-        lines = {"top_k": "objects found", "exact": "all of them, nothing else"}
+        lines = {"top_k": "objects found", "exact": "all of them, nothing else", "right": "and nothing twice"}
+        lines = {kind: label for kind, label in lines.items() if all(has(plan, kind) for plan in plans)}
         for (kind, label), colour, dash in zip(lines.items(), COLOURS, DASHES, strict=False):
             draw_shares(right, tries, [pooled(plan, kind) for plan in plans], color=colour, linestyle=dash, label=label)
         right.set(xlabel="tries at most", ylabel="share, three lists")
@@ -113,6 +114,11 @@ def pooled(plan: Mapping[str, Any], kind: str = "top_k") -> tuple[int, int]:
     """Hits and total of a plan over all lists."""
     scores = [found[kind] for found in plan["accuracy"].values()]
     return sum(score["hits"] for score in scores), sum(score["total"] for score in scores)
+
+
+def has(plan: Mapping[str, Any], kind: str) -> bool:
+    """Whether a plan was scored in that way, too."""
+    return all(kind in found for found in plan["accuracy"].values())
 
 
 def plans_like(record: Mapping[str, Any], sampling: Mapping[str, Any]) -> list[Mapping[str, Any]]:

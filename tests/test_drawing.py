@@ -120,6 +120,21 @@ def test_more_tries_are_kept_only_where_the_network_sees_more(drawer):
     assert changed.any() and (best > first)[changed].all()
 
 
+def test_a_picture_that_leaves_too_much_unexplained_is_drawn_again(drawer):
+    labels = conditions_tensor(CONDITIONS)
+
+    def drawn(unexplained):
+        pictures = drawer.draw(CONDITIONS, size=32, tries=3, enough=-100, unexplained=unexplained)
+        return pictures, drawer.unexplained(drawer.normaliser.from_pixels(pictures), labels)
+
+    once, left = drawn(0)
+    assert left.shape == (len(CONDITIONS),) and torch.equal(once, drawer.draw(CONDITIONS, size=32, tries=1))
+    assert torch.equal(drawn(10 * left.max().item())[0], once), "little enough at once"
+    never, least = drawn(1e-30)
+    changed = (once != never).flatten(1).any(dim=1)
+    assert changed.any() and (least < left)[changed].all() and torch.equal(least[~changed], left[~changed])
+
+
 def test_one_try_where_the_way_is_followed(drawer):
     drawer = dataclasses.replace(drawer, preset=override(drawer.preset, ["tries=3", "enough=100"]))
     steps = []

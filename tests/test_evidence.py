@@ -124,6 +124,12 @@ def test_only_what_is_missing_is_drawn_again_and_the_best_is_kept(batch_size):
     assert all(len(rows) <= batch_size for rows, _ in asked)
 
 
+@pytest.mark.parametrize("value", [-math.inf, math.nan])
+def test_the_first_is_kept_where_no_look_tells_anything(value):
+    kept = best_of_tries(worth, lambda _, rows: torch.full((len(rows),), value), 3, tries=2, enough=1.0, batch_size=2)
+    assert kept[:, 1].tolist() == [0, 0, 0]
+
+
 def test_a_single_try_is_not_looked_at():
     kept = best_of_tries(worth, lambda *_: pytest.fail("looked"), 3, tries=1, enough=1.0, batch_size=2)
     assert kept[:, 1].tolist() == [0, 0, 0]

@@ -180,6 +180,17 @@ def test_a_plan_of_more_tries_is_no_point_among_the_steps():
     assert plots_samplers.steps_figure(more).axes[0].lines[0].get_xdata().tolist() == [4, 8, 16]
 
 
+def test_pictures_right_in_all_are_drawn_where_every_plan_counted_them():
+    plans = [tried(1), tried(2)]
+    for plan in plans:
+        plan["accuracy"] = {name: found | {"right": found["exact"]} for name, found in plan["accuracy"].items()}
+    labels = []
+    for told in (plans, [plans[0], tried(4)]):
+        right = plots_samplers.tries_figure(np.zeros(3), np.array([True, True, False]), 0.5, told).axes[1]
+        labels.append(["nothing twice" in str(line.get_label()) for line in right.lines])
+    assert labels == [[False, False, True], [False, False]]
+
+
 def test_every_picture_is_counted_by_its_evidence_and_tries_stand_in_order():
     left, right = FIGURES["tries_figure"]().axes
     heights = [np.diff(patch.get_xy()[:, 1]) for patch in left.patches]
