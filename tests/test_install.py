@@ -58,6 +58,12 @@ def test_the_readme_gives_a_reason_for_every_dependency():
     assert [wanted.name for wanted in DEPENDENCIES if wanted.name not in reasons] == []
 
 
+def test_the_readme_says_what_every_module_holds():
+    table = read("README.md").split("| module | what it holds |")[1]
+    named = re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `")))
+    assert sorted(named) == sorted(path.stem for path in (ROOT / "lab7").glob("*.py") if path.stem != "__init__")
+
+
 def test_the_readme_shows_the_two_commands():
     assert {"make report", "make test"} <= {line.strip() for line in read("README.md").splitlines()}
 
