@@ -60,12 +60,13 @@ def main() -> None:
     asked = other_triples([names for name in LISTS if (names := load_list(name))])
     labels = conditions_tensor(asked).repeat_interleave(options.samples, dim=0)  # (N, 24)
     pictures = drawer.draw(asked, samples=options.samples, tries=1, size=drawer.image_size, progress=True)
-    outputs = judge.probabilities(as_stored(pictures))
+    images = as_stored(pictures)
+    outputs = judge.probabilities(images)
     hits, exact = top_k_hits(outputs, labels), exact_hits(outputs, labels)
-    complete, double = hits == labels.sum(dim=1), holds_twice(as_stored(pictures), labels)
-    kept = {"found": hits / labels.sum(dim=1), "exact": exact, "twice": double, "right": exact & ~double}  # (N,) each
-    twice = torch.tensor([len({name.split()[0] for name in names}) < len(names) for names in asked])
-    twice = twice.repeat_interleave(options.samples)  # (N,)
+    complete, twice = hits == labels.sum(dim=1), holds_twice(images, labels)
+    kept = {"found": hits / labels.sum(dim=1), "exact": exact, "twice": twice, "right": exact & ~twice}  # (N,) each
+    alike = torch.tensor([len({name.split()[0] for name in names}) < len(names) for names in asked])
+    alike = alike.repeat_interleave(options.samples)  # (N,): two of the asked objects have one colour
     x_0 = drawer.normaliser.from_pixels(pictures)
     noises = drawer.noise(max(options.looks), torch.Generator().manual_seed(0))
     bf16 = choose_precision("cpu", drawer.preset.sampling.draw_precision) == "bf16"
@@ -82,14 +83,14 @@ def main() -> None:
             left.append(error(*what, target=drawer.preset.diffusion.target, log_snr=options.detail))
         return torch.cat(found), torch.cat(left)
 
-    print(f"{len(pictures)} pictures, {int(complete.sum())} complete, {int(double.sum())} hold something twice\n")
+    print(f"{len(pictures)} pictures, {int(complete.sum())} complete, {int(twice.sum())} hold something twice\n")
     columns = ("log SNR", "looks", "area", "three colours", "a colour twice", "enough", "unexplained", *kept, "drawn")
     print(f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     for log_snr in options.log_snr:
         for looks in options.looks:
             found, left = seen(log_snr, looks)
             least = found.amin(dim=1)
-            areas = [area(least[of], complete[of]) for of in (torch.ones_like(twice), ~twice, twice)]
+            areas = [area(least[of], complete[of]) for of in (torch.ones_like(alike), ~alike, alike)]
             for enough, unexplained in itertools.product(options.enough, options.unexplained):
                 good = verdict(found, left, enough, unexplained or math.inf).view(len(asked), -1)
                 chosen, drawn = choose(good, options.tries, enough)  # (triples, ORDERS)

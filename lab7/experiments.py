@@ -161,12 +161,11 @@ def draw_otherwise(folder: Path, settings: Sequence[str]) -> None:
         raise UserError(f"{short(folder)}: was trained with {difference}; only how it draws can be changed now")
     if preset == drawer.preset:
         return
-    path = folder / "weights.safetensors"
-    relabel_weights(path, preset)
-    sampling = dataclasses.asdict(preset.sampling)
     stored = read_json(folder / "config.json", "a run's settings")
-    write_json(folder / "config.json", stored | {"sampling": sampling})
     result = read_json(folder / "result.json", "a run's result")
+    path, sampling = folder / "weights.safetensors", dataclasses.asdict(preset.sampling)
+    relabel_weights(path, preset)
+    write_json(folder / "config.json", stored | {"sampling": sampling})
     result["settings"]["sampling"] = sampling
     write_json(folder / "result.json", result | {"weights_sha256": sha256(path)})
 
