@@ -1,8 +1,8 @@
 """The efficient U-Net on this machine: training speed beside diffusers' UNet2DModel of the same cost, share of the
-machine's peak, the time to draw 64 pictures by each sampler, and that of the shipped network with its tries. All in
-turns, in one run.
+machine's peak, what torch.compile makes of it, the time to draw 64 pictures by each sampler, and that of the shipped
+network with its tries. All in turns, in one run. torch.compile wants a C++ compiler on the PATH.
 
-    python benchmarks/network_speed.py [--threads 2] [--parts training samplers tries]
+    python benchmarks/network_speed.py [--threads 2] [--parts training compile samplers tries]
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from students import StudentsUNet, flops_forward
 
 BATCH, STEPS, TURNS = 48, 3, 4
-PARTS = ("training", "samplers", "tries")
+PARTS = ("training", "compile", "samplers", "tries")
 WIDTHS = ((32, 64, 64, 128), (64, 64, 128, 128), (64, 128, 128, 256), (96, 128, 192, 256), (128, 256, 256, 512))
 
 
@@ -51,6 +51,8 @@ def main() -> None:
     print(f"{device_name('cpu')}; bf16 in hardware: {choose_precision('cpu') == 'bf16'}; batch {BATCH}\n")
     if "training" in options.parts:
         training_speed(preset, ours, theirs)
+    if "compile" in options.parts:
+        compile_time(preset)
     if "samplers" in options.parts:
         drawing_time(ours)
     if "tries" in options.parts:
@@ -67,18 +69,8 @@ def training_speed(preset: Preset, ours: nn.Module, theirs: nn.Module) -> None:
         "UNet2DModel, bf16, AdamW": (theirs, make_optimizer(adamw, theirs), True),
         "UNet2DModel, float32, AdamW": (theirs, make_optimizer(adamw, theirs), False),
     }
-    schedule, generator = NoiseSchedule("cosine"), torch.Generator().manual_seed(0)
-    x_0 = torch.randn(BATCH, 3, 64, 64, generator=generator).contiguous(memory_format=torch.channels_last)
-    condition = (torch.rand(BATCH, 24, generator=generator) > 0.9).float()
-
-    def step(model: nn.Module, optimizer: torch.optim.Optimizer, bf16: bool) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            value = loss(model, schedule, x_0, condition, generator)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-
     a = torch.randn(4096, 2048)
+    step = training_step()
     products: dict[str, Tensor] = {"float32": a, "bf16": a.bfloat16()}
     seconds: dict[str, list[float]] = {name: [] for name in [*arms, *products]}
     for _ in range(TURNS + 1):  # the first turn warms up
@@ -100,6 +92,43 @@ def training_speed(preset: Preset, ours: nn.Module, theirs: nn.Module) -> None:
         share = cost * rate / peak["bf16" if bf16 else "float32"]
         print(f"| {name} | {weights:.1f}M | {cost / 1e9:.1f} | {rate:.0f} | {rate / base:.1f} | {share:.0%} |")
     print("\n(A training picture costs three times its way forward.)\n")
+
+
+def training_step() -> Callable[[nn.Module, torch.optim.Optimizer, bool], None]:
+    """One step of training a network with an optimiser on pictures of noise, in bf16 or not."""
+    schedule, generator = NoiseSchedule("cosine"), torch.Generator().manual_seed(0)
+    x_0 = torch.randn(BATCH, 3, 64, 64, generator=generator).contiguous(memory_format=torch.channels_last)
+    condition = (torch.rand(BATCH, 24, generator=generator) > 0.9).float()
+
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer, bf16: bool) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            value = loss(model, schedule, x_0, condition, generator)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+
+    return step
+
+
+def compile_time(preset: Preset) -> None:
+    """Pictures a second in training, eager and compiled, and after how many of them compiling has paid."""
+    bf16, step = choose_precision("cpu") == "bf16", training_step()
+    net = build_model(preset)
+    optimizer = make_optimizer(preset.train, net)
+    models = {"eager": net, "compiled": torch.compile(net)}
+    works = {name: lambda model=model: step(model, optimizer, bf16) for name, model in models.items()}
+    first = {name: timed(work) for name, work in works.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(TURNS):
+        for name, work in works.items():
+            seconds[name].append(timed(lambda work=work: repeat(work, STEPS)) / STEPS)  # type: ignore[misc]
+    middle = {name: statistics.median(times) for name, times in seconds.items()}
+    print("| training | first step, s | pictures a second | ratio |\n|---|---|---|---|")
+    for name, taken in middle.items():
+        print(f"| {name} | {first[name]:.1f} | {BATCH / taken:.0f} | {middle['eager'] / taken:.2f} |")
+    saved = middle["eager"] - middle["compiled"]
+    paid = f"after {BATCH * first['compiled'] / saved:,.0f} pictures" if saved > 0 else "never"
+    print(f"\n(Compiling has paid {paid}.)\n")
 
 
 def drawing_time(model: nn.Module) -> None:

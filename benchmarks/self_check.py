@@ -1,16 +1,18 @@
 """How well the network tells its own complete pictures from those that lack an object, by the noise it looks in.
 
-    python benchmarks/self_check.py [--run laptop] [--samples 16] [--tries 8] [--threads 2]
-                                    [--log-snr -2 -3.5 ...] [--detail -1.5] [--looks 1 2]
-                                    [--enough 0.6 0.7] [--unexplained 0 0.007]
+    python benchmarks/self_check.py [--run laptop] [--samples 16] [--tries 8] [--threads 2] [--log-snr -1.5 -2.5 ...]
+                                    [--looks 1 2] [--rivals without both] [--enough 0.3 0.4] [--unexplained 0 0.007]
 
-Pictures are drawn once each, of up to 96 triples that neither training nor any scored list shows, so that the noise to
-look in (lab7/evidence.py) is chosen without a look at the lists. The area is that under the ROC curve: how often a
-picture in which the judge finds all three objects has more evidence for the least evident one than a picture in which
-it does not; 0.5 is chance. It is told for triples of three colours and for those with a colour twice, too.
+Pictures are drawn once each, of up to 96 triples that neither training nor any scored list shows and of the pairs of
+one colour that no list holds, so that how to look (lab7/evidence.py) is chosen without a look at the lists. Each object
+is held against its absence ("without"), or against the other shapes of its colour as well ("both"). The area is that
+under the ROC curve: how often a picture in which the judge finds all that was asked for has more evidence for the least
+evident object than a picture in which it does not; 0.5 is chance. It is told for conditions of different colours and
+for those with a colour twice.
 Then, for each `enough` and `unexplained`: what would be found, how many pictures would be exactly right, would hold
-something twice (lab7/patches.py), and would be right in both, and how many would be drawn for one that is kept, if up
-to `tries` of a triple's pictures, in random order, were drawn until one is good enough.
+something twice (lab7/patches.py), and would be right in both, of all and of those with a colour twice, and how many
+would be drawn for one that is kept, if up to `tries` of a condition's pictures, in random order, were drawn until one
+is good enough.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from torch import Tensor
 
 from lab7.conditions import conditions_tensor, load_list
 from lab7.drawing import LOOKS, load_drawer
-from lab7.evidence import DETAIL, LOG_SNR, error, errors, evidence, verdict
+from lab7.evidence import LOG_SNR, errors, evidence, verdict
 from lab7.experiments import LISTS, as_stored
 from lab7.files import UserError
 from lab7.judge import default_judge
@@ -33,8 +35,10 @@ from lab7.metrics import exact_hits, top_k_hits
 from lab7.patches import holds_twice
 from lab7.provenance import choose_precision
 from lab7.results import find_run
+from lab7.vocabulary import COLOURS, SHAPES
 
-ORDERS = 50  # random orders of a triple's pictures
+ORDERS = 50  # random orders of a condition's pictures
+RIVALS = ("without", "both")
 
 
 def main() -> None:
@@ -44,11 +48,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--tries", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--log-snr", type=float, nargs="+", default=[-2.5, LOG_SNR, -4.4, -5.5])
-    parser.add_argument("--detail", type=float, default=DETAIL)
+    parser.add_argument("--log-snr", type=float, nargs="+", default=[-1.5, LOG_SNR, -3.5])
     parser.add_argument("--looks", type=int, nargs="+", default=[LOOKS])
-    parser.add_argument("--enough", type=float, nargs="+", default=[0.5, 0.6, 0.7, 0.8])
-    parser.add_argument("--unexplained", type=float, nargs="+", default=[0.0, 0.006, 0.007, 0.008, 0.01])
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=list(RIVALS))
+    parser.add_argument("--enough", type=float, nargs="+", default=[0.2, 0.3, 0.4, 0.6])
+    parser.add_argument("--unexplained", type=float, nargs="+", default=[0.0, 0.007, 0.008, 0.01])
     options = parser.parse_args()
     if options.tries > options.samples:
         raise UserError(f"--tries {options.tries}: more than the --samples {options.samples} of a triple")
@@ -57,7 +61,8 @@ def main() -> None:
     if folder is None:
         raise UserError(f"{options.run}: no such run")
     drawer, judge = load_drawer(folder), default_judge()
-    asked = other_triples([names for name in LISTS if (names := load_list(name))])
+    lists = [names for name in LISTS if (names := load_list(name))]
+    asked = other_triples(lists) + other_pairs(lists)
     labels = conditions_tensor(asked).repeat_interleave(options.samples, dim=0)  # (N, 24)
     pictures = drawer.draw(asked, samples=options.samples, tries=1, size=drawer.image_size, progress=True)
     images = as_stored(pictures)
@@ -71,33 +76,42 @@ def main() -> None:
     noises = drawer.noise(max(options.looks), torch.Generator().manual_seed(0))
     bf16 = choose_precision("cpu", drawer.preset.sampling.draw_precision) == "bf16"
 
-    how = (drawer.model, drawer.schedule)
-
     @torch.autocast("cpu", torch.bfloat16, enabled=bf16)
-    def seen(log_snr: float, looks: int) -> tuple[Tensor, Tensor]:
-        """The evidence (N, 24), and what is left unexplained in the noise of --detail (N,)."""
+    def seen(log_snr: float, looks: int, rivals: str) -> tuple[Tensor, Tensor]:
+        """The evidence (N, 24), and what is left unexplained (N,)."""
         found, left = [], []
         for rows in torch.arange(len(x_0)).split(64):
-            what = (*how, x_0[rows], labels[rows], noises[:looks])
-            found.append(evidence(*errors(*what, target=drawer.preset.diffusion.target, log_snr=log_snr)))
-            left.append(error(*what, target=drawer.preset.diffusion.target, log_snr=options.detail))
+            what = (drawer.model, drawer.schedule, x_0[rows], labels[rows], noises[:looks])
+            how = {"target": drawer.preset.diffusion.target, "log_snr": log_snr, "exchange": rivals == "both"}
+            whole, without = errors(*what, **how)  # type: ignore[arg-type]
+            found.append(evidence(whole, without))
+            left.append(whole)
         return torch.cat(found), torch.cat(left)
 
     print(f"{len(pictures)} pictures, {int(complete.sum())} complete, {int(twice.sum())} hold something twice\n")
-    columns = ("log SNR", "looks", "area", "three colours", "a colour twice", "enough", "unexplained", *kept, "drawn")
+    told = ("log SNR", "looks", "rivals", "area", "other colours", "a colour twice", "enough", "unexplained")
+    columns = (*told, *kept, "right, a colour twice", "drawn")
     print(f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
-    for log_snr in options.log_snr:
-        for looks in options.looks:
-            found, left = seen(log_snr, looks)
-            least = found.amin(dim=1)
-            areas = [area(least[of], complete[of]) for of in (torch.ones_like(alike), ~alike, alike)]
-            for enough, unexplained in itertools.product(options.enough, options.unexplained):
-                good = verdict(found, left, enough, unexplained or math.inf).view(len(asked), -1)
-                chosen, drawn = choose(good, options.tries, enough)  # (triples, ORDERS)
-                shares = [float(each.view_as(good).gather(1, chosen).double().mean()) for each in kept.values()]
-                numbers = [f"{share:.3f}" for share in (*areas, *shares)]
-                cells = [f"{log_snr:g}", str(looks), *numbers[:3], f"{enough:g}", f"{unexplained:g}", *numbers[3:]]
-                print(f"| {' | '.join(cells)} | {drawn:.2f} |", flush=True)
+    for log_snr, looks, rivals in itertools.product(options.log_snr, options.looks, options.rivals):
+        found, left = seen(log_snr, looks, rivals)
+        least = found.amin(dim=1)
+        areas = [area(least[of], complete[of]) for of in (torch.ones_like(alike), ~alike, alike)]
+        for enough, unexplained in itertools.product(options.enough, options.unexplained):
+            good = verdict(found, left, enough, unexplained or math.inf).view(len(asked), -1)
+            chosen, drawn = choose(good, options.tries, enough)  # (conditions, ORDERS)
+            of_kept = {name: each.view_as(good).gather(1, chosen).double() for name, each in kept.items()}
+            shares = [float(each.mean()) for each in of_kept.values()]
+            shares.append(float(of_kept["right"][alike.view_as(good)[:, 0]].mean()))
+            cells = [f"{log_snr:g}", str(looks), rivals, *(f"{each:.3f}" for each in areas)]
+            cells += [f"{enough:g}", f"{unexplained:g}", *(f"{share:.3f}" for share in shares), f"{drawn:.2f}"]
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def other_pairs(lists: list[list[list[str]]]) -> list[list[str]]:
+    """The pairs of one colour that are in none of the lists."""
+    taken = {frozenset(names) for asked in lists for names in asked}
+    pairs = [[f"{c} {one}", f"{c} {other}"] for c in COLOURS for one, other in itertools.combinations(SHAPES, 2)]
+    return [pair for pair in pairs if frozenset(pair) not in taken]
 
 
 def choose(evident: Tensor, tries: int, enough: float) -> tuple[Tensor, float]:

@@ -157,7 +157,7 @@ _LAPTOP = Preset(
     diffusion=DiffusionConfig(schedule="shifted", target="x_0", weight="v", draw_t="logit_normal"),
     train=TrainConfig(epochs=24, batch_size=48, optimizer="muon", weight_decay=0.01, warmup_steps=200, save_every=1000),
     sampling=SamplingConfig(
-        sampler="sde_dpm_solver_pp", num_steps=8, stop_at=0.25, tries=8, enough=0.6, unexplained=0.007
+        sampler="sde_dpm_solver_pp", num_steps=8, stop_at=0.25, tries=8, enough=0.3, unexplained=0.01
     ),
 )
 

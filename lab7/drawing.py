@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from lab7 import config
 from lab7.conditions import conditions_tensor
 from lab7.config import Preset
-from lab7.evidence import best_of_tries, error, errors, evidence, verdict
+from lab7.evidence import best_of_tries, errors, evidence, verdict
 from lab7.files import UserError, atomic_path, short
 from lab7.memory import keep_memory
 from lab7.modern_unet import ModernUNet
@@ -106,18 +107,14 @@ class Drawer:
         """Model space -> model space with pixels outside [-1, 1] brought back to it."""
         return self.normaliser.from_pixels(self.normaliser.decode(x).clamp(-1, 1))
 
-    def evidence(self, x_0: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
-        """How evident each asked object is to the network in x_0 (B, 3, S, S) of model space: (B, 24), infinite where
-        labels (B, 24) are 0 (see evidence.py). `seed` makes the noises to look in, the same for all pictures."""
-        return evidence(*errors(*self._look(x_0, labels, seed), target=self.preset.diffusion.target))
-
-    def unexplained(self, x_0: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
-        """What the condition leaves unexplained in such pictures: the mean squared error of x_0 (B,)."""
-        return error(*self._look(x_0, labels, seed), target=self.preset.diffusion.target)
-
-    def _look(self, x_0: Tensor, labels: Tensor, seed: int) -> tuple[nn.Module, NoiseSchedule, Tensor, Tensor, Tensor]:
+    def look(self, x_0: Tensor, labels: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """How evident each asked object is to the network in x_0 (B, 3, S, S) of model space, (B, 24), infinite where
+        labels (B, 24) are 0, and what is left unexplained, the mean squared error of x_0 under the whole condition,
+        (B,): see evidence.py. `seed` makes the noises to look in, the same for all pictures."""
         noises = self.noise(LOOKS, torch.Generator().manual_seed(_mix(-1 - seed, 0)))
-        return self.model, self.schedule, x_0, labels, noises
+        target = self.preset.diffusion.target
+        whole, without = errors(self.model, self.schedule, x_0, labels, noises, target=target, exchange=True)
+        return evidence(whole, without), whole
 
     def draw(
         self,
@@ -193,10 +190,7 @@ class Drawer:
             return self.clamp(x_0) if clamp == "output" else x_0
 
         def look(x_0: Tensor, rows: Tensor) -> Tensor:
-            found = self.evidence(x_0, labels[rows], seed)
-            if not unexplained:
-                return found.amin(dim=1).cpu()
-            return verdict(found, self.unexplained(x_0, labels[rows], seed), enough, unexplained).cpu()
+            return verdict(*self.look(x_0, labels[rows], seed), enough, unexplained or math.inf).cpu()
 
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             kept = best_of_tries(draw_rows, look, len(labels), tries, enough, batch_size, progress)

@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from lab7.diffusion import Model, add_noise, predict_x_0_eps
 from lab7.schedule import NoiseSchedule
+from lab7.vocabulary import COLOURS
 
-LOG_SNR = -3.5  # of the noise: objects can still be seen in it, but not without being told what to look for
-DETAIL = -1.5  # of the noise in which it is seen whether anything is left that the condition does not explain
+LOG_SNR = -2.5  # of the noise to look in: shapes can just be made out in it, with a word of help
 
 
 @torch.inference_mode()
@@ -33,7 +33,7 @@ def error(
     eps: Tensor,
     *,
     target: str = "eps",
-    log_snr: float = DETAIL,
+    log_snr: float = LOG_SNR,
 ) -> Tensor:
     """Mean squared error of x_0 predicted out of noise under its condition: (B,).
 
@@ -49,6 +49,24 @@ def error(
     return found
 
 
+def rivals(condition: Tensor, exchange: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The other conditions that each object is held against: condition (B, 24) -> (P,), (P,), (P, 24).
+
+    For each object that row r asks for, r, its class, and the row without it; with `exchange` also the rows with
+    another class of its colour in its place, for each that row r does not ask for.
+    """
+    rows, classes = condition.nonzero(as_tuple=True)  # (Q,) each
+    less = condition[rows].scatter(1, classes[:, None], 0)  # (Q, 24)
+    if not exchange:
+        return rows, classes, less
+    every = torch.arange(condition.shape[1], device=condition.device)
+    colour = every % len(COLOURS)
+    free = (colour == colour[classes][:, None]) & (condition[rows] == 0)  # (Q, 24)
+    which, other = free.nonzero(as_tuple=True)
+    swapped = less[which].scatter(1, other[:, None], 1)
+    return torch.cat([rows, rows[which]]), torch.cat([classes, classes[which]]), torch.cat([less, swapped])
+
+
 def errors(
     model: Model,
     schedule: NoiseSchedule,
@@ -58,22 +76,25 @@ def errors(
     *,
     target: str = "eps",
     log_snr: float = LOG_SNR,
+    exchange: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`error` with the whole condition (B,), and without each object that it asks for (B, 24), infinite where a class
-    is not asked for. Arguments as for `error`; costs K (1 + objects) evaluations a picture."""
-    rows, classes = condition.nonzero(as_tuple=True)  # (P,) each: a picture, and an object asked for in it
-    less = condition[rows].scatter(1, classes[:, None], 0)  # (P, 24)
-    both = torch.cat([x_0, x_0[rows]]), torch.cat([condition, less])  # (B + P, ...)
+    """`error` with the whole condition (B,), and the least under those in which an object that it asks for is replaced
+    by nothing, or with `exchange` by another shape of its colour: (B, 24), infinite where a class is not asked for.
+
+    Arguments as for `error`. Costs K evaluations a picture, K more for each object, and with `exchange` up to 2 K more.
+    """
+    rows, classes, others = rivals(condition, exchange)
+    both = torch.cat([x_0, x_0[rows]]), torch.cat([condition, others])  # (B + P, ...)
     found = error(model, schedule, *both, eps, target=target, log_snr=log_snr)
-    without = torch.full_like(condition, torch.inf)
-    without[rows, classes] = found[len(x_0) :]
-    return found[: len(x_0)], without
+    without = torch.full_like(condition, torch.inf).flatten()
+    without.scatter_reduce_(0, rows * condition.shape[1] + classes, found[len(x_0) :], "amin")
+    return found[: len(x_0)], without.view_as(condition)
 
 
 def evidence(whole: Tensor, without: Tensor) -> Tensor:
     """How evident each asked object is, of the `errors` with all and without each: log(without / whole), (B, 24).
 
-    0 if the network misses nothing, infinite where a class is not asked for.
+    0 or less if the network does not miss it, infinite where a class is not asked for.
     """
     return (without / whole[:, None]).log()
 

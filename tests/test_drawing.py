@@ -114,7 +114,7 @@ def test_more_tries_are_kept_only_where_the_network_sees_more(drawer):
     never = {batch: drawer.draw(CONDITIONS, size=32, tries=3, enough=100, batch_size=batch) for batch in (1, 64)}
     assert torch.allclose(never[1], never[64], atol=1e-4)
     both = torch.cat([once, never[64]])
-    told = drawer.evidence(drawer.normaliser.from_pixels(both), conditions_tensor(CONDITIONS).repeat(2, 1))
+    told, _ = drawer.look(drawer.normaliser.from_pixels(both), conditions_tensor(CONDITIONS).repeat(2, 1))
     first, best = told.amin(dim=1).view(2, -1)
     changed = (once != never[64]).flatten(1).any(dim=1)
     assert changed.any() and (best > first)[changed].all()
@@ -125,7 +125,7 @@ def test_a_picture_that_leaves_too_much_unexplained_is_drawn_again(drawer):
 
     def drawn(unexplained):
         pictures = drawer.draw(CONDITIONS, size=32, tries=3, enough=-100, unexplained=unexplained)
-        return pictures, drawer.unexplained(drawer.normaliser.from_pixels(pictures), labels)
+        return pictures, drawer.look(drawer.normaliser.from_pixels(pictures), labels)[1]
 
     once, left = drawn(0)
     assert left.shape == (len(CONDITIONS),) and torch.equal(once, drawer.draw(CONDITIONS, size=32, tries=1))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lab7.diffusion import TARGETS, target_for
-from lab7.evidence import best_of_tries, error, errors, evidence, step_at, verdict
+from lab7.evidence import best_of_tries, error, errors, evidence, rivals, step_at, verdict
 from lab7.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule("cosine", 200)
@@ -23,15 +23,15 @@ def picture(*classes):
 
 def one_hot(*classes):
     condition = torch.zeros(24)
-    condition[list(classes)] = 1
+    condition[torch.tensor(classes)] = 1
     return condition
 
 
-def knowing(target):
+def knowing(target, patterns=None):
     """A model that takes every picture for the sum of what it is asked for, whatever it looks like."""
 
     def model(x_t, t, condition):
-        x_0 = torch.einsum("bk,kchw->bchw", condition, templates())
+        x_0 = torch.einsum("bk,kchw->bchw", condition, templates() if patterns is None else patterns)
         a, s = (
             SCHEDULE.sqrt_alpha_bar[t][:, None, None, None],
             SCHEDULE.sqrt_one_minus_alpha_bar[t][:, None, None, None],
@@ -39,6 +39,12 @@ def knowing(target):
         return target_for(SCHEDULE, x_0, (x_t - a * x_0) / s, t, target)
 
     return model
+
+
+def alike():
+    """Patterns that say much of the colour and little of the shape."""
+    colours, shapes = templates()[:8], templates()[8:11]
+    return torch.stack([colours[index % 8] + 0.3 * shapes[index // 8] for index in range(24)])
 
 
 def noises(count):
@@ -63,6 +69,45 @@ def test_a_missing_object_is_found_out():
     lacking = evidence(*errors(knowing("x_0"), SCHEDULE, picture(2, 20, 20)[None], asked, noises(1), target="x_0"))
     assert whole.min() > 0.5
     assert lacking.argmin() == 7 and lacking[0, 7] < 0 < lacking[0, 2]
+
+
+def test_each_object_is_held_against_nothing_and_against_the_other_shapes_of_its_colour():
+    condition = torch.stack([one_hot(2, 10), one_hot(23), one_hot(1, 9, 17)])  # blue cube and sphere; yellow; all reds
+    rows, classes, others = rivals(condition, exchange=False)
+    assert list(zip(rows.tolist(), classes.tolist(), strict=True)) == [
+        (0, 2),
+        (0, 10),
+        (1, 23),
+        (2, 1),
+        (2, 9),
+        (2, 17),
+    ]
+    assert all(
+        torch.equal(other, condition[row] - one_hot(index))
+        for row, index, other in zip(rows, classes, others, strict=True)
+    )
+    rows, classes, others = rivals(condition, exchange=True)
+    told = {
+        (int(row), int(index), tuple(other.nonzero().flatten().tolist()))
+        for row, index, other in zip(rows, classes, others, strict=True)
+    }
+    swapped = {(0, 2, (10, 18)), (0, 10, (2, 18)), (1, 23, (7,)), (1, 23, (15,))}
+    without = {(0, 2, (10,)), (0, 10, (2,)), (1, 23, ()), (2, 1, (9, 17)), (2, 9, (1, 17)), (2, 17, (1, 9))}
+    assert told == swapped | without and len(rows) == len(told)
+
+
+def test_one_thing_twice_passes_for_another_of_its_colour_unless_shapes_are_exchanged():
+    blue_cube_and_sphere = one_hot(2, 10)[None]
+
+    def least(picture, exchange):
+        model = knowing("x_0", alike())
+        wrong = errors(model, SCHEDULE, picture[None], blue_cube_and_sphere, noises(1), target="x_0", exchange=exchange)
+        return evidence(*wrong).min().item()
+
+    both, cube_twice = 0.1 + alike()[2] + alike()[10], 0.1 + 2 * alike()[2]
+    assert least(both, exchange=False) > 1 and least(both, exchange=True) > 1
+    assert least(cube_twice, exchange=False) > 1, "without the sphere one blue thing too many stands there"
+    assert least(cube_twice, exchange=True) < 0.2, "but it might as well be a cylinder"
 
 
 def test_nothing_asked_is_as_evident_as_can_be():
