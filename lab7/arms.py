@@ -104,6 +104,12 @@ ARMS: dict[str, Arm] = {
             beside="ours_x_0",
         ),
         _our(
+            "min_snr",
+            "that, min-SNR weights",
+            *("tokens=yes", "target=x_0", "weight=min_snr", "draw_t=logit_normal"),
+            beside="ours_logit_normal",
+        ),
+        _our(
             "whitened",
             "that, hue counting as much as brightness",
             *("tokens=yes", *_OF_X_0, "draw_t=logit_normal", "normalise=whitened"),
