@@ -104,16 +104,22 @@ ARMS: dict[str, Arm] = {
             beside="ours_x_0",
         ),
         _our(
-            "min_snr",
-            "that, min-SNR weights",
-            *("tokens=yes", "target=x_0", "weight=min_snr", "draw_t=logit_normal"),
-            beside="ours_logit_normal",
-        ),
-        _our(
             "whitened",
             "that, hue counting as much as brightness",
             *("tokens=yes", *_OF_X_0, "draw_t=logit_normal", "normalise=whitened"),
             beside="ours_logit_normal",
+        ),
+        _our(
+            "min_snr",
+            "object tokens, x_0, min-SNR weights",
+            *("tokens=yes", "target=x_0", "weight=min_snr", "draw_t=logit_normal"),
+            beside="ours_logit_normal",
+        ),
+        _our(
+            "v_min_snr",
+            "object tokens, v, min-SNR weights",
+            *("tokens=yes", "target=v", "weight=min_snr", "draw_t=logit_normal"),
+            beside="ours_min_snr",
         ),
         _our("cosine", "cosine schedule", "schedule=cosine", claim="loses information more slowly"),
         _our("linear", "linear schedule", "schedule=linear"),
