@@ -137,7 +137,7 @@ def listening_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[Sequenc
     rows = -(-len(panels) // columns)
     with mpl.rc_context(STYLE):
         figure = new_figure(height=0.3 + 2.35 * rows)
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        axes = figure.subplots(rows, columns, sharex=True, squeeze=False)  # scales of y differ by ten times
         for axis, (title, arms) in zip(axes.ravel(), panels.items(), strict=False):
             looks = [("#8C8C8C", "-"), *zip(COLOURS, DASHES, strict=False)]
             for (name, curves), (colour, dash) in zip(arms.items(), looks, strict=False):

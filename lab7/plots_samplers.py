@@ -65,7 +65,7 @@ def tries_figure(
     """How evident the least evident object was to the network in pictures drawn once, by whether the judge finds all
     that was asked (both (N,)), and what more tries buy: `plans` of a samplers.json that differ in `tries` alone."""
     plans = sorted(plans, key=tries_of)
-    bins = np.linspace(-1, 3, 33)
+    bins = np.linspace(-0.75, 1.75, 21)
     with mpl.rc_context(STYLE):
         figure = new_figure(height=2.9)
         left, right = figure.subplots(1, 2)
@@ -75,7 +75,7 @@ def tries_figure(
             values = evident[mask].clip(bins[0], bins[-1])
             left.hist(values, bins=bins, histtype="step", color=colour, linestyle=dash, label=label, linewidth=1.4)
         left.axvline(enough, color="#777777", linewidth=0.8)
-        left.text(enough, 0.98, " enough", transform=left.get_xaxis_transform(), va="top")
+        left.text(enough, 1.01, "enough", transform=left.get_xaxis_transform(), ha="center", va="bottom")
         left.set(xlabel="evidence for the least evident object", ylabel="pictures")
         left.legend(title="for the judge", loc="upper right")
         tries = [tries_of(plan) for plan in plans]
