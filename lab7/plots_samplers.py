@@ -65,7 +65,7 @@ def tries_figure(
     """How evident the least evident object was to the network in pictures drawn once, by whether the judge finds all
     that was asked (both (N,)), and what more tries buy: `plans` of a samplers.json that differ in `tries` alone."""
     plans = sorted(plans, key=tries_of)
-    bins = np.linspace(-0.75, 1.75, 21)
+    bins = np.linspace(-0.75, 2.5, 27)
     with mpl.rc_context(STYLE):
         figure = new_figure(height=2.9)
         left, right = figure.subplots(1, 2)
