@@ -19,21 +19,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab7 import probes
-from lab7.checkpoints import losses, read_metrics
-from lab7.conditions import conditions_tensor, load_list
+from lab7.ablation import probes
+from lab7.ablation.evaluate import REPORTED_LISTS, as_stored
+from lab7.ablation.results import find_run
 from lab7.config import get_preset, override
-from lab7.data import load_pictures
-from lab7.drawing import Drawer, load_drawer
-from lab7.experiments import REPORTED_LISTS, as_stored
-from lab7.files import UserError, data_dir, read_json, shipped_dir, write_json
-from lab7.judge import default_judge
-from lab7.metrics import top_k
-from lab7.normalise import draw
-from lab7.provenance import provenance
-from lab7.results import find_run
-from lab7.training import train
+from lab7.dataset.conditions import conditions_tensor, load_list
+from lab7.dataset.layout import load_pictures
+from lab7.dataset.normalizer import draw
+from lab7.judge.metrics import top_k
+from lab7.judge.networks import default_judge
+from lab7.pipeline import Drawer, load_drawer
+from lab7.training.loop import train
+from lab7.training.run_folder import losses, read_metrics
 from lab7.unet import UNet
+from lab7.utils.files import UserError, data_dir, read_json, shipped_dir, write_json
+from lab7.utils.provenance import provenance
 
 LEVELS = (10, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
 TWIN = ("n_feature=16", "epochs=3", "save_every=100000", "snapshots=0", "warmup_steps=50", "drop_probability=0")

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lab7.render import LOOK, Lamp, Look, radiance, to_srgb
-from lab7.scenes import Scene, SceneObject
+from lab7.dataset.renderer import LOOK, Lamp, Look, radiance, to_srgb
+from lab7.dataset.scenes import Scene, SceneObject
 from lab7.vocabulary import class_index
 
 Placed = tuple[tuple[str, float, float, float], ...]

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from lab7 import diffusion
 from lab7.config import get_preset, override
-from lab7.drawing import build_model
-from lab7.optimizers import make_optimizer
-from lab7.provenance import device_name
+from lab7.pipeline import build_model
 from lab7.schedule import NoiseSchedule
+from lab7.training.optimizers import make_optimizer
+from lab7.utils.provenance import device_name
 
 sys.path.insert(0, str(Path(__file__).parent))
 from students import flops_forward

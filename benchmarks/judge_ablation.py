@@ -15,13 +15,13 @@ from pathlib import Path
 
 import torch
 
-from lab7 import domain
-from lab7.augment import PARTS, Augmentation, without
-from lab7.examination import clean_set, scores, shifted_set
-from lab7.files import write_json
-from lab7.judge import Judge
-from lab7.judge_training import TRAINING_SEED, fit, rendered
-from lab7.provenance import choose_precision, provenance
+from lab7.dataset import randomization as domain
+from lab7.judge.augmentation import PARTS, Augmentation, without
+from lab7.judge.evaluation import clean_set, scores, shifted_set
+from lab7.judge.networks import Judge
+from lab7.judge.training import TRAINING_SEED, fit, rendered
+from lab7.utils.files import write_json
+from lab7.utils.provenance import choose_precision, provenance
 
 
 def main() -> None:

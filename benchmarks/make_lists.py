@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 
-from lab7.files import shipped_dir, write_text
+from lab7.utils.files import shipped_dir, write_text
 from lab7.vocabulary import CLASSES, class_index
 
 # kind -> how many: (number of objects, of which so many share one colour)

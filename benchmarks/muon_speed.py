@@ -12,9 +12,9 @@ import time
 import torch
 
 from lab7.config import get_preset
-from lab7.drawing import build_model
-from lab7.optimizers import Muon
-from lab7.provenance import device_name, has_bf16
+from lab7.pipeline import build_model
+from lab7.training.optimizers import Muon
+from lab7.utils.provenance import device_name, has_bf16
 
 TURNS = 5
 

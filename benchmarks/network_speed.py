@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from lab7 import samplers
-from lab7.conditions import load_list
 from lab7.config import Preset, get_preset, override
+from lab7.dataset.conditions import load_list
 from lab7.diffusion import loss
-from lab7.drawing import build_model, load_drawer
-from lab7.files import shipped_dir
-from lab7.memory import keep_memory
-from lab7.optimizers import make_optimizer
-from lab7.provenance import choose_precision, device_name
+from lab7.pipeline import build_model, load_drawer
 from lab7.schedule import NoiseSchedule
+from lab7.training.optimizers import make_optimizer
+from lab7.utils.files import shipped_dir
+from lab7.utils.memory import keep_memory
+from lab7.utils.provenance import choose_precision, device_name
 
 sys.path.insert(0, str(Path(__file__).parent))
 from students import StudentsUNet, flops_forward

@@ -14,8 +14,8 @@ _TASK = """
 import sys, time
 import numpy as np
 np.seterr(over="ignore")  # the grain counts modulo 2 to the 64, which interpreted code warns of
-from lab7.render import render
-from lab7.scenes import scene_at
+from lab7.dataset.renderer import render
+from lab7.dataset.scenes import scene_at
 render(scene_at(0, 0), 8, 8)
 print("ready", flush=True)
 for line in sys.stdin:

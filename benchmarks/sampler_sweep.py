@@ -20,15 +20,15 @@ from typing import Any
 
 import torch
 
-from lab7.conditions import load_list, read_labels, subsets, unseen_triples
-from lab7.drawing import load_drawer
-from lab7.experiments import LISTS, score
-from lab7.files import UserError, write_json
-from lab7.frechet import against_renders
-from lab7.judge import default_judge, second_judge
-from lab7.plots_samplers import kind_of, pooled, tries_of
-from lab7.provenance import choose_precision, provenance
-from lab7.results import find_run
+from lab7.ablation.evaluate import LISTS, score
+from lab7.ablation.results import find_run
+from lab7.dataset.conditions import load_list, read_labels, subsets, unseen_triples
+from lab7.judge.frechet import against_renders
+from lab7.judge.networks import default_judge, second_judge
+from lab7.pipeline import load_drawer
+from lab7.plots.sampling import kind_of, pooled, tries_of
+from lab7.utils.files import UserError, write_json
+from lab7.utils.provenance import choose_precision, provenance
 
 PLANS = (
     *(f"dpm_solver_pp:{spacing}:{steps}" for steps in (4, 6, 8, 10, 12, 16, 25) for spacing in ("time", "log_snr")),

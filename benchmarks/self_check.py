@@ -4,13 +4,14 @@
                                     [--looks 1 2] [--rivals without both] [--enough 0.3 0.4] [--unexplained 0 0.007]
 
 Pictures are drawn once each, of up to 96 triples that neither training nor any scored list shows and of the pairs of
-one colour that no list holds, so that how to look (lab7/evidence.py) is chosen without a look at the lists. Each object
-is held against its absence ("without"), or against the other shapes of its colour as well ("both"). The area is that
+one colour that no list holds, so that how to look (lab7/diffusion_classifier.py) is chosen without a look at the
+lists. Each object is held against its absence ("without"), or against the other shapes of its colour as well
+("both"). The area is that
 under the ROC curve: how often a picture in which the judge finds all that was asked for has more evidence for the least
 evident object than a picture in which it does not; 0.5 is chance. It is told for conditions of different colours and
 for those with a colour twice.
 Then, for each `enough` and `unexplained`: what would be found, how many pictures would be exactly right, would hold
-something twice (lab7/patches.py), and would be right in both, of all and of those with a colour twice, and how many
+something twice (lab7/judge/blobs.py), and would be right in both, of all and of those with a colour twice, and how many
 would be drawn for one that is kept, if up to `tries` of a condition's pictures, in random order, were drawn until one
 is good enough.
 """
@@ -25,16 +26,16 @@ import torch
 from sampler_sweep import other_triples
 from torch import Tensor
 
-from lab7.conditions import conditions_tensor, load_list
-from lab7.drawing import LOOKS, load_drawer
-from lab7.evidence import LOG_SNR, errors, evidence, verdict
-from lab7.experiments import LISTS, as_stored
-from lab7.files import UserError
-from lab7.judge import default_judge
-from lab7.metrics import exact_hits, top_k_hits
-from lab7.patches import holds_twice
-from lab7.provenance import choose_precision
-from lab7.results import find_run
+from lab7.ablation.evaluate import LISTS, as_stored
+from lab7.ablation.results import find_run
+from lab7.dataset.conditions import conditions_tensor, load_list
+from lab7.diffusion_classifier import LOG_SNR, errors, evidence, verdict
+from lab7.judge.blobs import holds_twice
+from lab7.judge.metrics import exact_hits, top_k_hits
+from lab7.judge.networks import default_judge
+from lab7.pipeline import LOOKS, load_drawer
+from lab7.utils.files import UserError
+from lab7.utils.provenance import choose_precision
 from lab7.vocabulary import COLOURS, SHAPES
 
 ORDERS = 50  # random orders of a condition's pictures

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from lab7 import diffusion
-from lab7.drawing import Drawer, load_drawer
-from lab7.examination import clean_set
-from lab7.experiments import as_stored
-from lab7.judge import Judge, default_judge
-from lab7.metrics import Score, exact_match, top_k
-from lab7.provenance import choose_precision, device_name
-from lab7.results import find_run
+from lab7.ablation.evaluate import as_stored
+from lab7.ablation.results import find_run
+from lab7.judge.evaluation import clean_set
+from lab7.judge.metrics import Score, exact_match, top_k
+from lab7.judge.networks import Judge, default_judge
+from lab7.pipeline import Drawer, load_drawer
 from lab7.samplers import guided
+from lab7.utils.provenance import choose_precision, device_name
 
 STARTS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)  # t / T
 

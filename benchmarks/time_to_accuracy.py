@@ -28,19 +28,20 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from lab7 import diffusion, experiments
-from lab7.conditions import load_list
+from lab7 import diffusion
+from lab7.ablation import evaluate as experiments
 from lab7.config import Preset, get_preset, override
-from lab7.data import load_pictures
-from lab7.drawing import Drawer, build_model, make_schedule
-from lab7.files import data_dir, runs_dir, shipped_dir, write_json
-from lab7.judge import default_judge, second_judge
-from lab7.memory import keep_memory
-from lab7.normalise import draw, epoch_order, fit_normaliser
-from lab7.optimizers import make_optimizer
-from lab7.plans import ema_update
-from lab7.provenance import choose_precision, provenance
+from lab7.dataset.conditions import load_list
+from lab7.dataset.layout import load_pictures
+from lab7.dataset.normalizer import draw, epoch_order, fit_normaliser
+from lab7.judge.networks import default_judge, second_judge
+from lab7.pipeline import Drawer, build_model, make_schedule
 from lab7.schedule import NoiseSchedule
+from lab7.training.lr_schedules import ema_update
+from lab7.training.optimizers import make_optimizer
+from lab7.utils.files import data_dir, runs_dir, shipped_dir, write_json
+from lab7.utils.memory import keep_memory
+from lab7.utils.provenance import choose_precision, provenance
 
 sys.path.insert(0, str(Path(__file__).parent))
 from students import StudentsUNet

@@ -13,9 +13,9 @@ import time
 import torch
 
 from lab7.diffusion import loss
-from lab7.provenance import device_name, has_bf16
 from lab7.schedule import NoiseSchedule
 from lab7.unet import UNet
+from lab7.utils.provenance import device_name, has_bf16
 
 BATCH, STEPS, TURNS = 32, 5, 4
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from lab7.files import UserError
+from lab7.utils.files import UserError
 
 SamplerName = Literal["ddpm", "ddim", "dpm_solver_pp", "sde_dpm_solver_pp"]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lab7.files import UserError
+from lab7.utils.files import UserError
 
 SPACINGS = ("time", "log_snr")
 NAMES = ("linear", "linear_eq3", "linear_listing", "cosine", "shifted")

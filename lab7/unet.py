@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab7.files import UserError
+from lab7.utils.files import UserError
 
 PLACES = {
     "up": ("up1", "up2"),

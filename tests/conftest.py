@@ -8,7 +8,7 @@ import pytest
 import torch
 from course_folder import make_folder
 
-from lab7.files import shipped_dir
+from lab7.utils.files import shipped_dir
 
 # No window opens. Set here rather than in MPLBACKEND, which the notebooks' kernels would inherit.
 matplotlib.use("Agg")
@@ -18,7 +18,7 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 @pytest.fixture(scope="session")
 def tiny_standin(tmp_path_factory) -> Path:
     """Twelve scenes of the stand-in: 36 64x64 pictures with the shipped lists; to be read, not changed."""
-    from lab7.standin import write_standin
+    from lab7.dataset.synthetic import write_standin
 
     folder = tmp_path_factory.mktemp("standin")
     write_standin(folder, scenes=12, processes=1, progress=False)
@@ -28,7 +28,7 @@ def tiny_standin(tmp_path_factory) -> Path:
 @pytest.fixture(name="course_folder")
 def make_course_folder(tmp_path) -> Path:
     """The course's layout made by hand: five 320x240 pictures, the lists, and a ResNet18 file of its form."""
-    from lab7.judge import build_classifier
+    from lab7.judge.networks import build_classifier
 
     folder = make_folder(tmp_path / "course", width=320, height=240)
     for name in ("test.json", "new_test.json"):

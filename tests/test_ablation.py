@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from lab7 import ablation
-from lab7.arms import ARMS
-from lab7.files import UserError
+from lab7.ablation import sweep as ablation
+from lab7.ablation.arms import ARMS
+from lab7.utils.files import UserError
 
 TINY = ("scenes=4", "judge_scenes=4", "passes=1", "exam_scenes=2", "max_steps=4", "save_every=2")
 FAST = (*TINY, "sampling.num_steps=2", "samples=1", "batch_size=4", "snapshots=1")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lab7.arms import ARMS, BASELINE, arm_preset, get_arm, run_name, seeds_of
+from lab7.ablation.arms import ARMS, BASELINE, arm_preset, get_arm, run_name, seeds_of
+from lab7.ablation.evaluate import REPORTED_LISTS
 from lab7.config import field_names, get_preset, override, to_dict
-from lab7.experiments import REPORTED_LISTS
-from lab7.files import UserError, write_json
+from lab7.utils.files import UserError, write_json
 
 
 @pytest.mark.parametrize("name", ARMS)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lab7 import binding
-from lab7.metrics import wilson
+from lab7.judge.metrics import wilson
+from lab7.report import bind as binding
 
 SAMPLING = {"sampler": "ddim", "spacing": "time", "stop_at": 0.25, "guidance_scale": 3.0, "num_steps": 12, "tries": 4}
 

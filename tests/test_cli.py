@@ -6,10 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lab7.arms import ARMS
-from lab7.cli import COMMANDS, main
-from lab7.files import shipped_dir, write_json
-from lab7.judge import build_classifier
+from lab7.ablation.arms import ARMS
+from lab7.cli.main import COMMANDS, main
+from lab7.judge.networks import build_classifier
+from lab7.utils.files import shipped_dir, write_json
 from lab7.vocabulary import CLASSES
 
 CONDITIONS = ["red cube, cyan sphere", "gray cube"]
@@ -20,8 +20,8 @@ TINY = ["--set", "epochs=1", "sampling.num_steps=2"]
 def weights(tmp_path_factory):
     """Weights of a network that was trained for one step on three pictures."""
     from lab7.config import get_preset, override
-    from lab7.standin import write_standin
-    from lab7.training import train
+    from lab7.dataset.synthetic import write_standin
+    from lab7.training.loop import train
 
     folder = tmp_path_factory.mktemp("trained")
     write_standin(folder / "data", scenes=1, processes=1, progress=False)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lab7.comparison import Counts, bootstrap, compare, counts_of, seeds_needed
-from lab7.files import UserError
+from lab7.ablation.statistics import Counts, bootstrap, compare, counts_of, seeds_needed
+from lab7.utils.files import UserError
 
 ASKED = np.array([1, 2, 3] * 10)
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab7.config import PRESETS, field_names, from_dict, get_preset, override, to_dict
-from lab7.files import UserError
+from lab7.utils.files import UserError
 
 
 @pytest.mark.parametrize("name", PRESETS)

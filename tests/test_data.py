@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import Resize
 
-from lab7 import data, files, pictures
-from lab7.data import (
+from lab7.dataset import images as pictures
+from lab7.dataset import layout as data
+from lab7.dataset.layout import (
     Normaliser,
     conditions_tensor,
     describe,
@@ -34,7 +35,8 @@ from lab7.data import (
     unseen_combinations,
     unseen_triples,
 )
-from lab7.standin import render_pictures, write_standin
+from lab7.dataset.synthetic import render_pictures, write_standin
+from lab7.utils import files
 from lab7.vocabulary import CLASSES, class_index
 
 

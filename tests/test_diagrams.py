@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lab7 import anatomy, diagrams
-from lab7.conditions import conditions_tensor
+from lab7.dataset.conditions import conditions_tensor
+from lab7.plots import diagrams
+from lab7.plots import network_parts as anatomy
 from lab7.unet import PLACES, UNet, stage_shapes
 
 

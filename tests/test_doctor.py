@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lab7 import doctor, judge
+from lab7.cli import doctor
 from lab7.config import PRESETS
-from lab7.drawing import build_model, save_weights
-from lab7.files import ROOT
-from lab7.normalise import Normaliser
+from lab7.dataset.normalizer import Normaliser
+from lab7.judge import networks as judge
+from lab7.pipeline import build_model, save_weights
+from lab7.utils.files import ROOT
 
 REQUIRES = ["torch>=2.11", 'papermill>=2.6; extra == "lab"', 'pytest>=8.4; extra == "dev"']
 VERSIONS = {"torch": "2.15.0+cu132", "papermill": "2.10.1", "lab7": "0.1.0"}

@@ -7,12 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab7 import domain, scenes
-from lab7.augment import Augmentation, other_film, through_jpeg, without
-from lab7.domain import SHIFTED, TRAINING, Variety, vary
-from lab7.examination import clean_set, shifted_set
-from lab7.render import LOOK
-from lab7.standin import render_pictures
+from lab7.dataset import randomization as domain
+from lab7.dataset import scenes
+from lab7.dataset.randomization import SHIFTED, TRAINING, Variety, vary
+from lab7.dataset.renderer import LOOK
+from lab7.dataset.synthetic import render_pictures
+from lab7.judge.augmentation import Augmentation, other_film, through_jpeg, without
+from lab7.judge.evaluation import clean_set, shifted_set
 
 
 def test_no_variety_is_the_stand_ins_look():

@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from lab7.conditions import conditions_tensor
 from lab7.config import get_preset, override
-from lab7.drawing import CLAMPS, Drawer, build_model, load_drawer, save_weights
-from lab7.files import UserError
-from lab7.normalise import Normaliser
+from lab7.dataset.conditions import conditions_tensor
+from lab7.dataset.normalizer import Normaliser
+from lab7.pipeline import CLAMPS, Drawer, build_model, load_drawer, save_weights
 from lab7.schedule import NoiseSchedule
+from lab7.utils.files import UserError
 
 CONDITIONS = [["red cube"], ["cyan sphere", "blue cylinder"], ["gray cube"]]
 

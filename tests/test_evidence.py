@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lab7.diffusion import TARGETS, target_for
-from lab7.evidence import best_of_tries, error, errors, evidence, rivals, step_at, verdict
+from lab7.diffusion_classifier import best_of_tries, error, errors, evidence, rivals, step_at, verdict
 from lab7.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule("cosine", 200)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lab7 import examination
-from lab7.examination import by_hidden, calibration, clean_set, confusion, examine, hidden_shares
-from lab7.judge import Judge, SmallClassifier
-from lab7.scenes import scene_at
+from lab7.dataset.scenes import scene_at
+from lab7.judge import evaluation as examination
+from lab7.judge.evaluation import by_hidden, calibration, clean_set, confusion, examine, hidden_shares
+from lab7.judge.networks import Judge, SmallClassifier
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,16 @@ import json
 import pytest
 import torch
 
-from lab7 import experiments, results
-from lab7.conditions import conditions_tensor
+from lab7.ablation import evaluate as experiments
+from lab7.ablation import results
 from lab7.config import get_preset, override, to_dict
-from lab7.drawing import build_model, load_drawer, save_weights
-from lab7.files import UserError, sha256, write_json
-from lab7.judge import Judge
-from lab7.metrics import wilson
-from lab7.normalise import Normaliser
-from lab7.pictures import save_png
+from lab7.dataset.conditions import conditions_tensor
+from lab7.dataset.images import save_png
+from lab7.dataset.normalizer import Normaliser
+from lab7.judge.metrics import wilson
+from lab7.judge.networks import Judge
+from lab7.pipeline import build_model, load_drawer, save_weights
+from lab7.utils.files import UserError, sha256, write_json
 from lab7.vocabulary import CLASSES
 
 CONDITIONS = [["red cube"], ["cyan sphere", "blue cylinder"], ["gray cube", "gray sphere", "red cube"]]

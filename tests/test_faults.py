@@ -9,7 +9,7 @@ import pytest
 import torch
 from course_folder import FIRST, LABELS, make_folder, noise
 
-from lab7.data import (
+from lab7.dataset.layout import (
     fit_normaliser,
     load_list,
     load_pictures,
@@ -18,7 +18,7 @@ from lab7.data import (
     save_grid,
     save_png,
 )
-from lab7.files import UserError
+from lab7.utils.files import UserError
 from lab7.vocabulary import CLASSES
 
 

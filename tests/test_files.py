@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from lab7 import files
-from lab7.files import UserError, atomic_path, read_json, short, write_json
+from lab7.utils import files
+from lab7.utils.files import UserError, atomic_path, read_json, short, write_json
 
 
 def test_json_round_trip(tmp_path):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lab7.frechet import frechet_distance
-from lab7.judge import Judge, SmallClassifier, features
+from lab7.judge.frechet import frechet_distance
+from lab7.judge.networks import Judge, SmallClassifier, features
 
 
 @pytest.fixture(scope="module")

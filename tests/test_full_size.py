@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab7.cli import main
+from lab7.cli.main import main
 from lab7.config import get_preset, override
-from lab7.data import describe, load_pictures
-from lab7.files import shipped_dir, write_json
-from lab7.scenes import scene_at
-from lab7.standin import picture_name
-from lab7.training import train
+from lab7.dataset.layout import describe, load_pictures
+from lab7.dataset.scenes import scene_at
+from lab7.dataset.synthetic import picture_name
+from lab7.training.loop import train
+from lab7.utils.files import shipped_dir, write_json
 
 SCENES, FILES = 6003, 6
 

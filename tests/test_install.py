@@ -16,8 +16,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import lab7
-from lab7 import doctor
-from lab7.files import ROOT
+from lab7.cli import doctor
+from lab7.utils.files import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -60,8 +60,12 @@ def test_the_readme_gives_a_reason_for_every_dependency():
 
 def test_the_readme_says_what_every_module_holds():
     table = read("README.md").split("| module | what it holds |")[1]
-    named = re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `")))
-    assert sorted(named) == sorted(path.stem for path in (ROOT / "lab7").glob("*.py") if path.stem != "__init__")
+    named = []
+    for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE):
+        room, _, modules = row.rpartition(": ")
+        named += [room.strip("`") + module for module in re.findall(r"`(\w+)`", modules)]
+    modules = [path.relative_to(ROOT / "lab7") for path in (ROOT / "lab7").rglob("*.py") if path.stem[0] != "_"]
+    assert sorted(named) == sorted(str(path.with_suffix("")) for path in modules)
 
 
 def test_the_readme_shows_the_two_commands():

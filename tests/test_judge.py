@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from lab7 import files
-from lab7.augment import augment, shift, smooth, through_half_size, without
-from lab7.conditions import conditions_tensor
-from lab7.examination import scores, shifted_set
-from lab7.files import sha256
-from lab7.judge import (
+from lab7.dataset.conditions import conditions_tensor
+from lab7.dataset.images import read_png
+from lab7.judge.augmentation import augment, shift, smooth, through_half_size, without
+from lab7.judge.evaluation import scores, shifted_set
+from lab7.judge.metrics import top_k
+from lab7.judge.networks import (
     Judge,
     SmallClassifier,
     build_classifier,
@@ -26,9 +26,9 @@ from lab7.judge import (
     save_judge,
     second_judge,
 )
-from lab7.judge_training import convolve_by_matrix, fit, rendered, train_judge
-from lab7.metrics import top_k
-from lab7.pictures import read_png
+from lab7.judge.training import convolve_by_matrix, fit, rendered, train_judge
+from lab7.utils import files
+from lab7.utils.files import sha256
 
 FRAMES = Path(__file__).resolve().parent.parent.parent / "shared" / "reference"
 

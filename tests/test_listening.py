@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from lab7.ablation.sensitivity import NOISE, listening, listening_table, some_pictures, told_of
 from lab7.config import get_preset, override
-from lab7.drawing import Drawer
-from lab7.listening import NOISE, listening, listening_table, some_pictures, told_of
-from lab7.normalise import Normaliser, fit_normaliser
-from lab7.pictures import Pictures
+from lab7.dataset.images import Pictures
+from lab7.dataset.normalizer import Normaliser, fit_normaliser
+from lab7.pipeline import Drawer
 from lab7.schedule import NoiseSchedule
 
 SIZE = 8

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from lab7.memory import keep_memory
+from lab7.utils.memory import keep_memory
 
 COUNT = """
 import resource, sys, torch
-from lab7.memory import keep_memory
+from lab7.utils.memory import keep_memory
 torch.set_num_threads(1)
 if sys.argv[1] == "keep":
     assert keep_memory()

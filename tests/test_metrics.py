@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lab7.metrics import Score, difference, exact_match, per_class, per_count, top_k, wilson
+from lab7.judge.metrics import Score, difference, exact_match, per_class, per_count, top_k, wilson
 from lab7.vocabulary import CLASSES
 
 

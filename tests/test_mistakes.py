@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab7.mistakes import KINDS, read, swaps, tally
+from lab7.judge.error_types import KINDS, read, swaps, tally
 from lab7.vocabulary import CLASSES
 
 

@@ -3,9 +3,9 @@ import torch
 import torch.nn.functional as F
 
 from lab7.config import get_preset
-from lab7.drawing import build_model
-from lab7.files import UserError
-from lab7.modern_unet import HEAD, Attention, Convolution, ModernUNet, sinusoids
+from lab7.efficient_unet import HEAD, Attention, Convolution, ModernUNet, sinusoids
+from lab7.pipeline import build_model
+from lab7.utils.files import UserError
 
 
 def small(seed=0, **options):

@@ -14,9 +14,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lab7 import binding
-from lab7.files import ROOT
-from lab7.notebooks import read_notebook
+from lab7.report import bind as binding
+from lab7.report.notebooks import read_notebook
+from lab7.utils.files import ROOT
 
 NAMES = ("01_data", "02_unet", "03_schedule", "04_training", "05_sampling", "06_ablation")
 IGNORED = {"nbval-ignore-output", "nbval-skip"}  # tags of cells whose output is not compared

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from lab7.config import get_preset, override
-from lab7.drawing import build_model
-from lab7.files import UserError
-from lab7.optimizers import Muon, MuonAndAdamW, make_optimizer, orthogonal
+from lab7.pipeline import build_model
+from lab7.training.optimizers import Muon, MuonAndAdamW, make_optimizer, orthogonal
+from lab7.utils.files import UserError
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_matrix_becomes_orthogonal_and_keeps_its_directions(shape):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_our_muon_takes_the_steps_of_pytorchs(precision, monkeypatch):
-    monkeypatch.setattr("lab7.optimizers.choose_precision", lambda device: precision)
+    monkeypatch.setattr("lab7.training.optimizers.choose_precision", lambda device: precision)
     generator = torch.Generator().manual_seed(0)
     begin = [torch.randn(shape, generator=generator) for shape in ((24, 90), (90, 24))]
     ours, theirs = ([torch.nn.Parameter(value.clone()) for value in begin] for _ in range(2))

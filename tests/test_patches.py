@@ -2,10 +2,10 @@
 
 import torch
 
-from lab7.conditions import conditions_tensor
-from lab7.examination import clean_set
-from lab7.patches import COLOURFUL, SMALLEST, count_patches, holds_twice
-from lab7.render import REFLECTANCE
+from lab7.dataset.conditions import conditions_tensor
+from lab7.dataset.renderer import REFLECTANCE
+from lab7.judge.blobs import COLOURFUL, SMALLEST, count_patches, holds_twice
+from lab7.judge.evaluation import clean_set
 from lab7.vocabulary import COLOURS
 
 

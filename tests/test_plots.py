@@ -8,11 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from lab7 import plots, plots_judge, plots_results, plots_samplers, plots_training
 from lab7.config import get_preset, to_dict
-from lab7.files import UserError, write_json, write_text
-from lab7.pictures import save_grid, to_float
+from lab7.dataset.images import save_grid, to_float
+from lab7.plots import ablation as plots_results
+from lab7.plots import judge as plots_judge
+from lab7.plots import sampling as plots_samplers
+from lab7.plots import style as plots
+from lab7.plots import training as plots_training
 from lab7.schedule import NoiseSchedule
+from lab7.utils.files import UserError, write_json, write_text
 from lab7.vocabulary import CLASSES, COLOURS, SHAPES
 
 SCORES = pd.DataFrame(
@@ -241,7 +245,7 @@ def test_a_run_without_pictures_is_told(tmp_path):
 
 
 def test_figures_of_what_was_probed_show_every_variant():
-    from lab7 import plots_probes
+    from lab7.plots import probes as plots_probes
 
     drift = [{"t": 1, "shift": 0.3, "spread": 1.0}, {"t": 9, "shift": 0.1, "spread": 0.8}]
     figure = plots_probes.level_figure([1, 9], {"kept": [1.0, 0.1], "other": [2.0, 0.3]}, drift)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lab7 import probes
+from lab7.ablation import probes
 from lab7.schedule import NoiseSchedule
 from lab7.unet import UNet
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab7.render import LOOK, REFLECTANCE, project, radiance, render
-from lab7.scenes import Scene, SceneObject, scene_at
+from lab7.dataset.renderer import LOOK, REFLECTANCE, project, radiance, render
+from lab7.dataset.scenes import Scene, SceneObject, scene_at
 from lab7.vocabulary import CLASSES
 
 FRAMES = Path(__file__).resolve().parent.parent.parent / "shared" / "reference"

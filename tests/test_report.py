@@ -12,10 +12,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lab7 import notebooks, report
-from lab7.files import Failure, UserError, write_json
-from lab7.notebooks import choose_parameters, read_notebook
-from lab7.workspace import open_workspace
+from lab7.ablation.workspace import open_workspace
+from lab7.report import build as report
+from lab7.report import notebooks
+from lab7.report.notebooks import choose_parameters, read_notebook
+from lab7.utils.files import Failure, UserError, write_json
 
 DRAW = """
 import os, pathlib

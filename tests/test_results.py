@@ -4,9 +4,10 @@ import math
 
 import pytest
 
-from lab7 import plots_results, results
-from lab7.arms import BASELINE, run_name
-from lab7.files import UserError, write_json, write_text
+from lab7.ablation import results
+from lab7.ablation.arms import BASELINE, run_name
+from lab7.plots import ablation as plots_results
+from lab7.utils.files import UserError, write_json, write_text
 
 JUDGES = ("judge", "second_judge")
 

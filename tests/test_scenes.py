@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab7.render import project, radiance
-from lab7.scenes import EXTENT, MIN_DISTANCE, Scene, has_room, sample_scene, scene_at
+from lab7.dataset.renderer import project, radiance
+from lab7.dataset.scenes import EXTENT, MIN_DISTANCE, Scene, has_room, sample_scene, scene_at
 from lab7.vocabulary import CLASSES
 
 

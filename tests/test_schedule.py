@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab7.files import UserError
 from lab7.schedule import NAMES, SPACINGS, NoiseSchedule, make_betas
+from lab7.utils.files import UserError
 
 schedules = st.builds(NoiseSchedule, st.sampled_from(NAMES), st.integers(2, 1200))
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lab7 import binding
-from lab7.cli import main
-from lab7.files import ROOT, Failure
-from lab7.workspace import open_workspace
+from lab7.ablation.workspace import open_workspace
+from lab7.cli.main import main
+from lab7.report import bind as binding
+from lab7.utils.files import ROOT, Failure
 
 PAGES = 8  # the report's, at least
 

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab7.conditions import (
+from lab7.config import get_preset, override
+from lab7.dataset.conditions import (
     conditions_tensor,
     held_out_pairs,
     load_list,
@@ -16,9 +17,8 @@ from lab7.conditions import (
     unseen_triples,
     without_pairs,
 )
-from lab7.config import get_preset, override
-from lab7.data import load_pictures
-from lab7.training import train
+from lab7.dataset.layout import load_pictures
+from lab7.training.loop import train
 from lab7.vocabulary import CLASSES
 
 conditions = st.lists(st.lists(st.sampled_from(CLASSES), min_size=1, max_size=3, unique=True), max_size=30)
@@ -57,7 +57,7 @@ def test_unseen_follows_from_the_train_json_at_hand(tiny_standin):
 def test_training_without_the_pairs_sees_none_of_them(tiny_standin, tmp_path, monkeypatch):
     settings = ["holdout_pairs=yes", "n_feature=8", "epochs=1", "max_steps=1", "snapshots=0"]
     seen = []
-    monkeypatch.setattr("lab7.training.fit_normaliser", lambda images, kind: seen.append(len(images)) or _stop())
+    monkeypatch.setattr("lab7.training.loop.fit_normaliser", lambda images, kind: seen.append(len(images)) or _stop())
     pictures = load_pictures(tiny_standin, 32)
     kept = int(without_pairs(pictures.labels, held_out_pairs()).sum())
     with contextlib.suppress(_Stop):

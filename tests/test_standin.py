@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab7 import standin
-from lab7.files import UserError
-from lab7.standin import is_standin, render_pictures, write_standin
+from lab7.dataset import synthetic as standin
+from lab7.dataset.synthetic import is_standin, render_pictures, write_standin
+from lab7.utils.files import UserError
 
 
 def contents(folder):

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from lab7 import training
-from lab7.checkpoints import losses, read_metrics
 from lab7.config import get_preset, override
-from lab7.drawing import load_drawer
-from lab7.files import Failure, UserError
-from lab7.normalise import draw
-from lab7.plans import Length, Plateau, rate_factor, run_length
+from lab7.dataset.normalizer import draw
+from lab7.pipeline import load_drawer
+from lab7.training import loop as training
+from lab7.training.lr_schedules import Length, Plateau, rate_factor, run_length
+from lab7.training.run_folder import losses, read_metrics
+from lab7.utils.files import Failure, UserError
 from lab7.vocabulary import CLASSES
 
 TOY = [

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from lab7.files import UserError
 from lab7.unet import EMBEDDINGS, INITS, MODULATIONS, NORMS, PLACES, UNet, stage_shapes
+from lab7.utils.files import UserError
 
 
 def inputs(size=32, count=2):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab7.files import UserError
+from lab7.utils.files import UserError
 from lab7.vocabulary import (
     CLASSES,
     COLOURS,

@@ -7,16 +7,16 @@ import pytest
 import torch
 from PIL import Image
 
-from lab7 import widgets
 from lab7.config import get_preset, override
-from lab7.data import load_pictures
-from lab7.drawing import Drawer, build_model
-from lab7.files import UserError
-from lab7.normalise import Normaliser, fit_normaliser
-from lab7.pictures import save_grid
-from lab7.plots import new_figure, picture_grid
+from lab7.dataset.images import save_grid
+from lab7.dataset.layout import load_pictures
+from lab7.dataset.normalizer import Normaliser, fit_normaliser
+from lab7.pipeline import Drawer, build_model
+from lab7.plots.style import new_figure, picture_grid
 from lab7.schedule import NoiseSchedule
+from lab7.utils.files import UserError
 from lab7.vocabulary import CLASSES
+from lab7.widgets import controls as widgets
 
 
 @pytest.fixture(scope="module")

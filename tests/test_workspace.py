@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lab7.arms import ARMS, Arm
-from lab7.files import UserError, shipped_dir
-from lab7.plots import new_figure
-from lab7.workspace import open_workspace
+from lab7.ablation.arms import ARMS, Arm
+from lab7.ablation.workspace import open_workspace
+from lab7.plots.style import new_figure
+from lab7.utils.files import UserError, shipped_dir
 
 
 @pytest.fixture

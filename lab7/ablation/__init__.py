@@ -1,0 +1,1 @@
+"""Arms, many trainings of them, and what came out."""

@@ -1,0 +1,1 @@
+"""Scenes, their pictures, and the course's folder read and written."""

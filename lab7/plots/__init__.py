@@ -1,0 +1,1 @@
+"""Figures; they take data and train nothing."""

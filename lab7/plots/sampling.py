@@ -1,0 +1,140 @@
+"""Figures about samplers: what their steps buy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lab7.judge.metrics import wilson
+from lab7.plots.style import COLOURS, DASHES, STYLE, new_figure
+
+
+def steps_figure(record: Mapping[str, Any]) -> Figure:
+    """Objects found, with the 95% Wilson interval, and Frechet distance against the number of steps, a line a sampler.
+
+    `record` is the samplers.json of a run: "plans", each with sampler, spacing, stop_at, steps, tries,
+    accuracy by list and frechet. Only plans that draw each picture once are shown.
+    """
+    plans = [plan for plan in record["plans"].values() if tries_of(plan) == 1]
+    names = sorted({kind_of(plan) for plan in plans})
+    floor = plans[0]["frechet"]["floor"]
+    taken = sorted({plan["steps"] for plan in plans})
+    marks = taken if len(taken) < 6 else [mark for mark in (4, 8, 16, 25, 50, 100, 1000) if mark <= taken[-1]]
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=3.0)
+        left, right = figure.subplots(1, 2)
+        for kind, colour, dash in zip(names, COLOURS, DASHES, strict=False):
+            mine = sorted((plan for plan in plans if kind_of(plan) == kind), key=lambda plan: plan["steps"])
+            steps = [plan["steps"] for plan in mine]
+            sampler, spacing, stop_at = kind
+            label = sampler + (", log SNR" if spacing == "log_snr" else "") + (f", to {stop_at:g} T" if stop_at else "")
+            draw_shares(left, steps, [pooled(plan) for plan in mine], color=colour, linestyle=dash, label=label)
+            distances = [plan["frechet"]["distance"] for plan in mine]
+            right.plot(steps, distances, color=colour, linestyle=dash, marker="o", markersize=3.5)
+        right.axhline(floor, color="#777777", linewidth=0.8)
+        right.text(
+            0.98, floor, "renders against renders", transform=right.get_yaxis_transform(), ha="right", va="bottom"
+        )
+        left.set(xscale="log", xlabel="steps", ylabel="objects found, three lists")
+        right.set(xscale="log", xlabel="steps", ylabel="Frechet distance (judge's features)")
+        right.set_ylim(bottom=0)
+        for axis in (left, right):
+            axis.set_xticks(marks, [str(mark) for mark in marks])
+            axis.minorticks_off()
+        left.legend(loc="lower right")
+    return figure
+
+
+def draw_shares(axis: Axes, places: Sequence[float], scores: Sequence[tuple[int, int]], **line: Any) -> None:
+    """A line of hits / total with its 95% Wilson interval as a band; `line` goes to Axes.plot."""
+    low, high = zip(*(wilson(*score) for score in scores), strict=True)
+    axis.fill_between(places, low, high, color=line["color"], alpha=0.15, lw=0)
+    if len(places) == 1:  # too few for a band
+        axis.vlines(places, low, high, color=line["color"], alpha=0.4, lw=2)
+    axis.plot(places, [hits / total for hits, total in scores], marker="o", markersize=3.5, **line)
+
+
+def tries_figure(
+    evident: np.ndarray, complete: np.ndarray, enough: float, plans: Sequence[Mapping[str, Any]]
+) -> Figure:
+    """How evident the least evident object was to the network in pictures drawn once, by whether the judge finds all
+    that was asked (both (N,)), and what more tries buy: `plans` of a samplers.json that differ in `tries` alone."""
+    plans = sorted(plans, key=tries_of)
+    bins = np.linspace(-0.75, 2.5, 27)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=2.9)
+        left, right = figure.subplots(1, 2)
+        for mask, label, colour, dash in zip(
+            (complete, ~complete), ("all objects there", "one missing"), COLOURS, DASHES, strict=False
+        ):
+            values = evident[mask].clip(bins[0], bins[-1])
+            left.hist(values, bins=bins, histtype="step", color=colour, linestyle=dash, label=label, linewidth=1.4)
+        left.axvline(enough, color="#777777", linewidth=0.8)
+        left.text(enough, 1.01, "enough", transform=left.get_xaxis_transform(), ha="center", va="bottom")
+        left.set(xlabel="evidence for the least evident object", ylabel="pictures")
+        left.legend(title="for the judge", loc="upper right")
+        tries = [tries_of(plan) for plan in plans]
+        lines = {"top_k": "objects found", "exact": "all of them, nothing else", "right": "and nothing twice"}
+        lines = {kind: label for kind, label in lines.items() if all(has(plan, kind) for plan in plans)}
+        for (kind, label), colour, dash in zip(lines.items(), COLOURS, DASHES, strict=False):
+            draw_shares(right, tries, [pooled(plan, kind) for plan in plans], color=colour, linestyle=dash, label=label)
+        right.set(xlabel="tries at most", ylabel="share, three lists")
+        right.set_xticks(tries, [str(number) for number in tries])
+        right.legend(loc="lower right")
+    return figure
+
+
+def error_figure(rows: Sequence[Mapping[str, float]], num_steps: int, stop_at: float) -> Figure:
+    """What `probes.errors_of_x_0` found, against t / T, with the place where the sampler stops asking."""
+    times = [row["t"] / num_steps for row in rows]
+    lines = {
+        "objects": "objects and shadows",
+        "flat": "flat background",
+        "flat_itself": "flat background, mean as guess",
+    }
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=2.6)
+        axis = figure.subplots()
+        for (key, label), colour, dash in zip(lines.items(), COLOURS, DASHES, strict=False):
+            axis.plot(times, [row[key] for row in rows], color=colour, linestyle=dash, marker="o", ms=3.5, label=label)
+        axis.axvline(stop_at, color="#777777", linewidth=0.8)
+        axis.text(stop_at, 0.98, " not asked below", transform=axis.get_xaxis_transform(), va="top")
+        axis.set(xlabel="t / T", ylabel="error of predicted x_0\n(root mean square)")
+        axis.set_ylim(bottom=0)
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def pooled(plan: Mapping[str, Any], kind: str = "top_k") -> tuple[int, int]:
+    """Hits and total of a plan over all lists."""
+    scores = [found[kind] for found in plan["accuracy"].values()]
+    return sum(score["hits"] for score in scores), sum(score["total"] for score in scores)
+
+
+def has(plan: Mapping[str, Any], kind: str) -> bool:
+    """Whether a plan was scored in that way, too."""
+    return all(kind in found for found in plan["accuracy"].values())
+
+
+def plans_like(record: Mapping[str, Any], sampling: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The plans of a samplers.json that draw as the "sampling" of a result.json says, whatever their tries; in order
+    of these."""
+    own = {key: sampling[key] for key in ("sampler", "spacing", "stop_at", "guidance_scale")}
+    own["steps"] = sampling["num_steps"]
+    plans = (plan for plan in record["plans"].values() if all(plan.get(key) == value for key, value in own.items()))
+    return sorted(plans, key=tries_of)
+
+
+def tries_of(plan: Mapping[str, Any]) -> int:
+    """How often a picture was drawn at most."""
+    return plan.get("tries", 1)
+
+
+def kind_of(plan: Mapping[str, Any]) -> tuple[str, str, float]:
+    """Sampler, spacing and stop_at of a plan; plans of different steps may be of one kind."""
+    return plan["sampler"], plan["spacing"], plan.get("stop_at", 0.0)

@@ -1,0 +1,1 @@
+"""Notebooks executed in batch and bound into one document."""

@@ -1,0 +1,1 @@
+"""The loop, its optimizers and learning rates, and the folder that a run leaves."""

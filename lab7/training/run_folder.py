@@ -1,0 +1,96 @@
+"""A run's folder: what is written there, and how a run that was stopped is found again.
+
+runs/NAME/config.json  metrics.jsonl  checkpoint.pt  samples/step_*.png  weights.safetensors  result.json
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lab7 import config
+from lab7.config import Preset
+from lab7.utils.files import UserError, atomic_path, read_json, short, write_text
+
+
+def open_run(folder: Path, preset: Preset, resume: bool) -> dict[str, Any] | None:
+    """The checkpoint to go on from; None for a new run or one that was stopped before its first checkpoint.
+
+    Raises UserError if the folder holds a run and `resume` is not set, if that run has other settings, or if its
+    checkpoint cannot be read.
+    """
+    stored = folder / "config.json"
+    if not stored.exists():
+        return None
+    if not resume:
+        raise UserError(f"{short(folder)}: holds a run already; go on with --resume, or choose another --name")
+    before = config.from_dict(read_json(stored, "a run's settings"), where=short(stored))
+    if difference := first_difference(before, preset):
+        raise UserError(f"{short(folder)}: was begun with {difference}; use the same settings or another --name")
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises anything from EOFError to UnpicklingError
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{short(path)}: cannot be read ({reason}); delete it to begin anew") from None
+
+
+def first_difference(before: Preset, now: Preset) -> str:
+    """The first setting in which two presets differ, told as "section.field=A, not B"; "" if there is none."""
+    old, new = config.to_dict(before), config.to_dict(now)
+    for path in config.field_names():
+        section, name = path.split(".")
+        if old[section][name] != new[section][name]:
+            return f"{path}={old[section][name]}, not {new[section][name]}"
+    return ""
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write the checkpoint under a temporary name, flush it to the disk, rename it over the last one."""
+    with atomic_path(folder / "checkpoint.pt") as temporary:
+        torch.save(state, temporary)
+
+
+def append_metrics(folder: Path, line: dict[str, Any]) -> None:
+    """Add one line to metrics.jsonl."""
+    with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; a last line that a kill cut short is left out."""
+    path = folder / "metrics.jsonl"
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def losses(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The lines of a metrics.jsonl that tell a loss; others tell accuracies, or how much the network listens."""
+    return [line for line in lines if "loss" in line]
+
+
+def carry_on(before: Path, folder: Path) -> None:
+    """Give a new run's folder the curve and the pictures of the finished run that it begins with."""
+    if not (before / "result.json").exists():  # weights that lie elsewhere
+        return
+    for path in (*before.glob("metrics.jsonl"), *before.glob("samples/step_*.png")):
+        with atomic_path(folder / path.relative_to(before)) as temporary:
+            shutil.copyfile(path, temporary)
+
+
+def trim_metrics(folder: Path, step: int) -> None:
+    """Forget what was told after the checkpoint at `step`: the resumed run tells it again."""
+    kept = [json.dumps(line) for line in read_metrics(folder) if line["step"] <= step]
+    write_text(folder / "metrics.jsonl", "".join(line + "\n" for line in kept))

@@ -1,0 +1,140 @@
+"""Where things are, how they are written, and how a mistake is told.
+
+Every file that lab7 writes appears under its final name only when it is whole: it is written under a temporary
+name in the same folder, flushed to the disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: one line that says what is wrong, where, and what to do."""
+
+
+class Failure(Exception):
+    """A command that was asked rightly and could not be carried out: one line that says what happened and what
+    can be done."""
+
+
+def _root() -> Path:
+    """The checkout that holds lab7; outside a checkout, LAB7_HOME or the current folder."""
+    if home := os.environ.get("LAB7_HOME"):
+        return Path(home).resolve()
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+ROOT = _root()
+
+
+def data_dir() -> Path:
+    """What goes in: `data/`, or the folder named by LAB7_DATA (the course's own files, say)."""
+    return Path(os.environ.get("LAB7_DATA") or ROOT / "data")
+
+
+def shipped_dir() -> Path:
+    """What the project ships (lists, weights, recorded runs), wherever LAB7_DATA points."""
+    return ROOT / "data"
+
+
+def runs_dir() -> Path:
+    """Where trainings write: `runs/`, or the folder named by LAB7_RUNS."""
+    return Path(os.environ.get("LAB7_RUNS") or ROOT / "runs")
+
+
+def figures_dir() -> Path:
+    """What comes out: `figures/`, or the folder named by LAB7_FIGURES."""
+    return Path(os.environ.get("LAB7_FIGURES") or ROOT / "figures")
+
+
+def build_dir() -> Path:
+    """Executed notebooks and the bound report: `build/`, or the folder named by LAB7_BUILD."""
+    return Path(os.environ.get("LAB7_BUILD") or ROOT / "build")
+
+
+def short(path: Path | str) -> str:
+    """A path as a reader wants it: relative to the current folder where that is shorter."""
+    path = Path(path)
+    with contextlib.suppress(ValueError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return str(path)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success flush it to the disk and rename it to `path`.
+
+    On any failure the temporary file is removed and what stood under `path` is untouched.
+    Raises UserError if the disk is full or the place cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_error(path: Path | str, error: OSError) -> Exception:
+    """The one-line UserError for a place that cannot be written; any other error as it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{short(path)}: the disk is full; free some space and run the same command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return UserError(f"{short(path)}: cannot be written ({error.strerror}); choose another folder")
+    return error
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write JSON, keys in the order given, a list of numbers on one line, one trailing newline, atomically."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    write_text(path, _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n")
+
+
+_NUMBERS = re.compile(r"(?<=\[)\n[-+.\deE,\s]+\n *(?=\])")  # within strings JSON has no line breaks
+
+
+def read_json(path: Path | str, what: str) -> Any:
+    """Read a JSON file that holds `what`; UserError where it is missing or does not parse."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{short(path)}: no such file; it should hold {what}") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise UserError(f"{short(path)}: cannot be read ({error.strerror}); it should hold {what}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{short(path)}: is not UTF-8 text; it should hold {what}") from None
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{short(path)}: line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}); "
+            f"it should hold {what}"
+        ) from None
+
+
+def sha256(path: Path | str) -> str:
+    """The SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
