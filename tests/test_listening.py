@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from lab7.ablation.sensitivity import NOISE, listening, listening_table, some_pictures, told_of
+from lab7.ablation.sensitivity import listening_table
 from lab7.config import get_preset, override
 from lab7.dataset.images import Pictures
 from lab7.dataset.normalizer import Normaliser, fit_normaliser
 from lab7.pipeline import Drawer
 from lab7.schedule import NoiseSchedule
+from lab7.training.sensitivity import NOISE, listening, some_pictures, told_of
 
 SIZE = 8
 

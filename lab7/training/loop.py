@@ -21,7 +21,6 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from lab7 import config, diffusion
-from lab7.ablation.sensitivity import listening, some_pictures, told_of
 from lab7.config import Preset
 from lab7.dataset.conditions import held_out_pairs, load_list, without_pairs
 from lab7.dataset.images import Pictures, save_grid
@@ -33,6 +32,7 @@ from lab7.training.lr_schedules import Plateau, ema_update, rate_factor, run_len
 from lab7.training.optimizers import make_optimizer
 from lab7.training.run_folder import carry_on, open_run, read_metrics, save_checkpoint, trim_metrics
 from lab7.training.run_log import NOTHING, RunLog
+from lab7.training.sensitivity import listening, some_pictures, told_of
 from lab7.utils.files import Failure, UserError, data_dir, read_json, runs_dir, sha256, short, write_json
 from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision, device_name, provenance

@@ -1,0 +1,64 @@
+"""Imports inside lab7 run downwards only, so that each room can be read without those above it."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from lab7.utils.files import ROOT
+
+BELOW = {
+    "utils": "",
+    "vocabulary": "utils",
+    "config": "utils",
+    "schedule": "utils",
+    "unet": "utils",
+    "efficient_unet": "utils",
+    "diffusion": "schedule",
+    "samplers": "schedule diffusion",
+    "dataset": "utils vocabulary config",
+    "diffusion_classifier": "vocabulary schedule diffusion",
+    "pipeline": "utils config dataset schedule unet efficient_unet samplers diffusion_classifier",
+    "training": "utils config dataset schedule diffusion diffusion_classifier pipeline",
+    "judge": "utils vocabulary dataset",
+    "plots": "utils vocabulary config dataset unet judge",
+    "ablation": "utils vocabulary config dataset schedule diffusion unet diffusion_classifier pipeline "
+    "training judge plots",
+    "widgets": "utils vocabulary dataset schedule diffusion samplers pipeline judge plots",
+    "report": "utils config dataset pipeline judge plots ablation",
+    "cli": "utils vocabulary config dataset pipeline training judge ablation report",
+}
+"""What each room and each module at the top may import."""
+
+KNOWN = {("plots", "ablation"), ("plots", "training")}
+"""What still runs upwards: the curves of a run are read where they are drawn."""
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "lab7":
+            room = node.module.split(".")[1:2]
+            yield from room or (alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("lab7."))
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_imports_only_what_lies_below_it(room):
+    package = ROOT / "lab7" / room
+    files = sorted(package.rglob("*.py")) if package.is_dir() else [package.with_suffix(".py")]
+    used = {name for path in files for name in imports(path)} - {room, "__version__"}
+    upwards = {name for name in used if name not in BELOW[room].split()} - {b for a, b in KNOWN if a == room}
+    assert not upwards
+
+
+def test_every_room_and_module_has_its_place():
+    entries = (ROOT / "lab7").iterdir()
+    names = {path.stem for path in entries if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert names == {*BELOW, "__init__"}
+
+
+def test_importing_lab7_is_light():
+    code = "import sys, lab7; print([n for n in ('matplotlib', 'IPython', 'numba', 'torch') if n in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
