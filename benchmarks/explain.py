@@ -28,7 +28,7 @@ from lab7.dataset.layout import load_pictures
 from lab7.dataset.normalizer import draw
 from lab7.judge.metrics import top_k
 from lab7.judge.networks import default_judge
-from lab7.pipeline import Drawer, load_drawer
+from lab7.pipeline import Pipeline, load_pipeline
 from lab7.training.loop import train
 from lab7.training.run_folder import losses, read_metrics
 from lab7.unet import UNet
@@ -54,46 +54,46 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     told: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     folder = find_run(options.run) or Path(options.run)
-    drawer, result = load_drawer(folder), read_json(folder / "result.json", "a run's result")
+    pipeline, result = load_pipeline(folder), read_json(folder / "result.json", "a run's result")
     whose = {key: result[key] for key in ("name", "commit", "images_seen", "weights_sha256")}
     for part in options.parts:
         if part in told:
             continue
-        told[part] = PARTS[part](drawer, options) | {"provenance": provenance(), "run": whose}
+        told[part] = PARTS[part](pipeline, options) | {"provenance": provenance(), "run": whose}
         write_json(options.out, told)
         print(part, json.dumps(told[part])[:2000], flush=True)
 
 
-def hidden(drawer: Drawer, options: argparse.Namespace) -> dict[str, Any]:
+def hidden(pipeline: Pipeline, options: argparse.Namespace) -> dict[str, Any]:
     """The loss by level, and the objects found, with the hidden layer as it is and without what it says."""
-    x_0, condition = batch(drawer, options.pictures)
-    nets = {"as it is": drawer.model} | {what: probes.with_hidden(unet(drawer), what) for what in probes.HIDDEN}
-    losses = {what: probes.loss_by_level(net, drawer.schedule, x_0, condition, LEVELS) for what, net in nets.items()}
-    found = {what: objects_found(drawer, net, options.samples) for what, net in nets.items()}
+    x_0, condition = batch(pipeline, options.pictures)
+    nets = {"as it is": pipeline.model} | {what: probes.with_hidden(unet(pipeline), what) for what in probes.HIDDEN}
+    losses = {what: probes.loss_by_level(net, pipeline.schedule, x_0, condition, LEVELS) for what, net in nets.items()}
+    found = {what: objects_found(pipeline, net, options.samples) for what, net in nets.items()}
     return {"levels": LEVELS, "loss": losses, "found": found, "pictures": len(x_0)}
 
 
-def norm(drawer: Drawer, options: argparse.Namespace) -> dict[str, Any]:
+def norm(pipeline: Pipeline, options: argparse.Namespace) -> dict[str, Any]:
     """How each level drifts from the kept averages, and what normalising by the batch at hand does to the score."""
-    x_0, condition = batch(drawer, options.pictures)
-    nets = {"kept averages": drawer.model, "this batch's": probes.with_batch_statistics(unet(drawer))}
+    x_0, condition = batch(pipeline, options.pictures)
+    nets = {"kept averages": pipeline.model, "this batch's": probes.with_batch_statistics(unet(pipeline))}
     losses = {
-        what: probes.loss_by_level(net.eval(), drawer.schedule, x_0, condition, LEVELS) for what, net in nets.items()
+        what: probes.loss_by_level(net.eval(), pipeline.schedule, x_0, condition, LEVELS) for what, net in nets.items()
     }
-    found = {what: objects_found(drawer, net, options.samples) for what, net in nets.items()}
-    drift = probes.norm_drift(unet(drawer), drawer.schedule, x_0, condition, LEVELS)
+    found = {what: objects_found(pipeline, net, options.samples) for what, net in nets.items()}
+    drift = probes.norm_drift(unet(pipeline), pipeline.schedule, x_0, condition, LEVELS)
     return {"levels": LEVELS, "loss": losses, "found": found, "drift": drift, "pictures": len(x_0)}
 
 
-def shared(drawer: Drawer, options: argparse.Namespace) -> dict[str, Any]:
+def shared(pipeline: Pipeline, options: argparse.Namespace) -> dict[str, Any]:
     """Whether the places want the same of an embedding: in the trained network, and in twins of either kind."""
-    x_0, condition = batch(drawer, options.pictures)
+    x_0, condition = batch(pipeline, options.pictures)
     pairs = (("down1", "down2"), ("down1", "up2"), ("down2", "up2"))
 
     def cosines(values: dict[str, Tensor]) -> dict[str, float]:
         return {f"{one} and {other}": probes.alike(values[one], values[other]) for one, other in pairs}
 
-    told: dict[str, Any] = {"embeddings": cosines(probes.label_embeddings(unet(drawer))), "twins": {}}
+    told: dict[str, Any] = {"embeddings": cosines(probes.label_embeddings(unet(pipeline))), "twins": {}}
     for kind in ("separate", "shared"):
         twins = []
         for seed in range(options.seeds):
@@ -106,7 +106,7 @@ def shared(drawer: Drawer, options: argparse.Namespace) -> dict[str, Any]:
     return told | {"steps": options.steps}
 
 
-def clamp(drawer: Drawer, options: argparse.Namespace) -> dict[str, Any]:
+def clamp(pipeline: Pipeline, options: argparse.Namespace) -> dict[str, Any]:
     """What a clamp of x_0 meets on the way, for twins on pictures in [-1, 1] and on normalised ones."""
     conditions = load_list("test")[:16]
     told: dict[str, Any] = {}
@@ -116,7 +116,7 @@ def clamp(drawer: Drawer, options: argparse.Namespace) -> dict[str, Any]:
         for where in ("none", "output", "x_0"):
             steps: list[dict[str, float]] = []
 
-            def watch(step: int, t: int, x_t: Tensor, x_0: Tensor, steps: list = steps, twin: Drawer = twin) -> None:
+            def watch(step: int, t: int, x_t: Tensor, x_0: Tensor, steps: list = steps, twin: Pipeline = twin) -> None:
                 guess = twin.normaliser.decode(x_0)
                 if step % 5 == 0:
                     row = {
@@ -141,31 +141,31 @@ def clamp(drawer: Drawer, options: argparse.Namespace) -> dict[str, Any]:
     return told | {"steps": options.steps, "sampler": "ddpm, 100 steps", "pictures": len(conditions)}
 
 
-def unet(drawer: Drawer) -> UNet:
-    """The drawer's network, which must be the report's."""
-    if not isinstance(drawer.model, UNet):
+def unet(pipeline: Pipeline) -> UNet:
+    """The pipeline's network, which must be the report's."""
+    if not isinstance(pipeline.model, UNet):
         raise UserError("only the report's U-Net can be probed so")
-    return drawer.model
+    return pipeline.model
 
 
-def batch(drawer: Drawer, count: int) -> tuple[Tensor, Tensor]:
+def batch(pipeline: Pipeline, count: int) -> tuple[Tensor, Tensor]:
     """The first training pictures and their labels, in model space."""
-    pictures = load_pictures(data_dir(), drawer.image_size)
-    return draw(pictures, torch.arange(count), drawer.normaliser, drawer.device)
+    pictures = load_pictures(data_dir(), pipeline.image_size)
+    return draw(pictures, torch.arange(count), pipeline.normaliser, pipeline.device)
 
 
-def train_twin(steps: int, *settings: str) -> tuple[Drawer, list[float]]:
+def train_twin(steps: int, *settings: str) -> tuple[Pipeline, list[float]]:
     """A short training of the report's U-Net with few features, and its loss every 50 steps."""
     preset = override(get_preset("small"), [*TWIN, f"max_steps={steps}", *settings])
     with tempfile.TemporaryDirectory() as folder:
         run = train(preset, "twin", runs=Path(folder), progress=False)
-        return load_drawer(run), [line["loss"] for line in losses(read_metrics(run))]
+        return load_pipeline(run), [line["loss"] for line in losses(read_metrics(run))]
 
 
-def objects_found(drawer: Drawer, net: torch.nn.Module, samples: int) -> dict[str, float]:
-    """What the judge finds of both course's lists, drawn by `net` in the drawer's way."""
+def objects_found(pipeline: Pipeline, net: torch.nn.Module, samples: int) -> dict[str, float]:
+    """What the judge finds of both course's lists, drawn by `net` in the pipeline's way."""
     asked = [names for name in REPORTED_LISTS for names in load_list(name)]
-    images = dataclasses.replace(drawer, model=net).draw(asked, samples=samples, num_steps=25)
+    images = dataclasses.replace(pipeline, model=net).draw(asked, samples=samples, num_steps=25)
     labels = conditions_tensor(asked).repeat_interleave(samples, dim=0)
     return top_k(default_judge().probabilities(as_stored(images)), labels).to_dict()
 

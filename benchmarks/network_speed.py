@@ -21,7 +21,7 @@ from lab7 import samplers
 from lab7.config import Preset, get_preset, override
 from lab7.dataset.conditions import load_list
 from lab7.diffusion import loss
-from lab7.pipeline import build_model, load_drawer
+from lab7.pipeline import build_model, load_pipeline
 from lab7.schedule import NoiseSchedule
 from lab7.training.optimizers import make_optimizer
 from lab7.utils.files import shipped_dir
@@ -158,12 +158,12 @@ def drawing_time(model: nn.Module) -> None:
 
 def tries_time() -> None:
     """Seconds for a picture of each of the 64 conditions, as the shipped network draws, by the tries it may take."""
-    drawer = load_drawer(shipped_dir() / "runs" / "laptop")
-    plan, asked = drawer.preset.sampling, load_list("test") + load_list("new_test")
+    pipeline = load_pipeline(shipped_dir() / "runs" / "laptop")
+    plan, asked = pipeline.preset.sampling, load_list("test") + load_list("new_test")
     seconds: dict[int, list[float]] = {tries: [] for tries in sorted({1, 2, 4, plan.tries})}
     for _ in range(TURNS):  # the first turn warms up
         for tries, times in seconds.items():
-            times.append(timed(lambda tries=tries: drawer.draw(asked, tries=tries)))  # type: ignore[misc]
+            times.append(timed(lambda tries=tries: pipeline.draw(asked, tries=tries)))  # type: ignore[misc]
     middle = {tries: statistics.median(times[1:]) for tries, times in seconds.items()}
     print(f"\n{plan.sampler}, {plan.num_steps} steps, {len(asked)} pictures\n")
     print("| tries at most | s | ratio |\n|---|---|---|")

@@ -25,7 +25,7 @@ from lab7.ablation.results import find_run
 from lab7.dataset.conditions import load_list, read_labels, subsets, unseen_triples
 from lab7.judge.frechet import against_renders
 from lab7.judge.networks import default_judge, second_judge
-from lab7.pipeline import load_drawer
+from lab7.pipeline import load_pipeline
 from lab7.plots.sampling import kind_of, pooled, tries_of
 from lab7.utils.files import UserError, write_json
 from lab7.utils.provenance import choose_precision, provenance
@@ -60,7 +60,7 @@ def main() -> None:
     folder = find_run(options.run)
     if folder is None:
         raise UserError(f"{options.run}: no such run")
-    path, drawer = folder / ("tuned.json" if options.tune else "samplers.json"), load_drawer(folder)
+    path, pipeline = folder / ("tuned.json" if options.tune else "samplers.json"), load_pipeline(folder)
     judge, second = default_judge(), second_judge()
     conditions = {name: asked for name in LISTS if (asked := load_list(name))}
     if options.tune:
@@ -76,11 +76,11 @@ def main() -> None:
         scale = float(rest[1]) if len(rest) > 1 else options.guidance
         how: dict[str, Any] = {"sampler": sampler, "spacing": spacing, "num_steps": int(steps), "stop_at": stop_at}
         how |= {"guidance_scale": scale, "tries": int(rest[2]) if len(rest) > 2 else 1}
-        how |= {"enough": float(rest[3]) if len(rest) > 3 else drawer.preset.sampling.enough}
+        how |= {"enough": float(rest[3]) if len(rest) > 3 else pipeline.preset.sampling.enough}
         pictures: list[torch.Tensor] = []
         begun = time.monotonic()
         found = {
-            name: score(drawer, judge, asked, samples=options.samples, second=second, kept=pictures, **how)
+            name: score(pipeline, judge, asked, samples=options.samples, second=second, kept=pictures, **how)
             for name, asked in conditions.items()
         }
         told["plans"][plan] = {
@@ -91,7 +91,7 @@ def main() -> None:
             "guidance_scale": scale,
             "tries": how["tries"],
             "enough": how["enough"],
-            "unexplained": drawer.preset.sampling.unexplained,
+            "unexplained": pipeline.preset.sampling.unexplained,
             "samples": options.samples,
             "precision": choose_precision("cpu"),
             "provenance": provenance(),

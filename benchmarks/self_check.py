@@ -33,7 +33,7 @@ from lab7.diffusion_classifier import LOG_SNR, errors, evidence, verdict
 from lab7.judge.blobs import holds_twice
 from lab7.judge.metrics import exact_hits, top_k_hits
 from lab7.judge.networks import default_judge
-from lab7.pipeline import LOOKS, load_drawer
+from lab7.pipeline import LOOKS, load_pipeline
 from lab7.utils.files import UserError
 from lab7.utils.provenance import choose_precision
 from lab7.vocabulary import COLOURS, SHAPES
@@ -61,11 +61,11 @@ def main() -> None:
     folder = find_run(options.run)
     if folder is None:
         raise UserError(f"{options.run}: no such run")
-    drawer, judge = load_drawer(folder), default_judge()
+    pipeline, judge = load_pipeline(folder), default_judge()
     lists = [names for name in LISTS if (names := load_list(name))]
     asked = other_triples(lists) + other_pairs(lists)
     labels = conditions_tensor(asked).repeat_interleave(options.samples, dim=0)  # (N, 24)
-    pictures = drawer.draw(asked, samples=options.samples, tries=1, size=drawer.image_size, progress=True)
+    pictures = pipeline.draw(asked, samples=options.samples, tries=1, size=pipeline.image_size, progress=True)
     images = as_stored(pictures)
     outputs = judge.probabilities(images)
     hits, exact = top_k_hits(outputs, labels), exact_hits(outputs, labels)
@@ -73,17 +73,17 @@ def main() -> None:
     kept = {"found": hits / labels.sum(dim=1), "exact": exact, "twice": twice, "right": exact & ~twice}  # (N,) each
     alike = torch.tensor([len({name.split()[0] for name in names}) < len(names) for names in asked])
     alike = alike.repeat_interleave(options.samples)  # (N,): two of the asked objects have one colour
-    x_0 = drawer.normaliser.from_pixels(pictures)
-    noises = drawer.noise(max(options.looks), torch.Generator().manual_seed(0))
-    bf16 = choose_precision("cpu", drawer.preset.sampling.draw_precision) == "bf16"
+    x_0 = pipeline.normaliser.from_pixels(pictures)
+    noises = pipeline.noise(max(options.looks), torch.Generator().manual_seed(0))
+    bf16 = choose_precision("cpu", pipeline.preset.sampling.draw_precision) == "bf16"
 
     @torch.autocast("cpu", torch.bfloat16, enabled=bf16)
     def seen(log_snr: float, looks: int, rivals: str) -> tuple[Tensor, Tensor]:
         """The evidence (N, 24), and what is left unexplained (N,)."""
         found, left = [], []
         for rows in torch.arange(len(x_0)).split(64):
-            what = (drawer.model, drawer.schedule, x_0[rows], labels[rows], noises[:looks])
-            how = {"target": drawer.preset.diffusion.target, "log_snr": log_snr, "exchange": rivals == "both"}
+            what = (pipeline.model, pipeline.schedule, x_0[rows], labels[rows], noises[:looks])
+            how = {"target": pipeline.preset.diffusion.target, "log_snr": log_snr, "exchange": rivals == "both"}
             whole, without = errors(*what, **how)  # type: ignore[arg-type]
             found.append(evidence(whole, without))
             left.append(whole)

@@ -21,7 +21,7 @@ from lab7.ablation.results import find_run
 from lab7.judge.evaluation import clean_set
 from lab7.judge.metrics import Score, exact_match, top_k
 from lab7.judge.networks import Judge, default_judge
-from lab7.pipeline import Drawer, load_drawer
+from lab7.pipeline import Pipeline, load_pipeline
 from lab7.samplers import guided
 from lab7.utils.provenance import choose_precision, device_name
 
@@ -40,29 +40,29 @@ def main() -> None:
     folder = find_run(options.run)
     if folder is None:
         sys.exit(f"{options.run}: no such run")
-    drawer, judge = load_drawer(folder), default_judge()
+    pipeline, judge = load_pipeline(folder), default_judge()
     images, labels = clean_set(options.scenes)
     three = labels.sum(dim=1) == 3
-    x_0, condition = drawer.normaliser.encode(images[three]), labels[three].float()
+    x_0, condition = pipeline.normaliser.encode(images[three]), labels[three].float()
     print(f"{options.run}: {len(x_0)} pictures, DDIM {options.steps} steps; {device_name('cpu')}\n")
     print(
         "| start t / T | log SNR | w = 1: objects | all right | w = 3: objects | all right |\n|---|---|---|---|---|---|"
     )
     for start in STARTS:
-        t = round(start * drawer.schedule.num_steps)
-        cells = [f"{start:.1f}", f"{float(torch.logit(drawer.schedule.alpha_bar64[t])):.1f}"]
+        t = round(start * pipeline.schedule.num_steps)
+        cells = [f"{start:.1f}", f"{float(torch.logit(pipeline.schedule.alpha_bar64[t])):.1f}"]
         for scale in (1.0, 3.0):
-            found, right = drawn_from(drawer, judge, x_0, condition, t, options.steps, scale)
+            found, right = drawn_from(pipeline, judge, x_0, condition, t, options.steps, scale)
             cells += [f"{found.accuracy:.3f} [{found.low:.3f}, {found.high:.3f}]", f"{right.accuracy:.3f}"]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
 @torch.inference_mode()
 def drawn_from(
-    drawer: Drawer, judge: Judge, x_0: Tensor, condition: Tensor, start: int, steps: int, scale: float
+    pipeline: Pipeline, judge: Judge, x_0: Tensor, condition: Tensor, start: int, steps: int, scale: float
 ) -> tuple[Score, Score]:
     """Noise the pictures to `start`, draw on from there by DDIM, and have the judge count."""
-    schedule, target = drawer.schedule, drawer.preset.diffusion.target
+    schedule, target = pipeline.schedule, pipeline.preset.diffusion.target
     eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
     x = diffusion.add_noise(schedule, x_0, torch.full((len(x_0),), start), eps)
     moments = torch.linspace(start, 0, min(steps, start) + 1).round().long().tolist()
@@ -70,10 +70,10 @@ def drawn_from(
     for t, s in zip(moments, moments[1:], strict=False):
         now = torch.full((len(x),), t)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            answer = guided(drawer.model, x, now, condition, scale)
+            answer = guided(pipeline.model, x, now, condition, scale)
         guess, noise = diffusion.predict_x_0_eps(schedule, answer.float(), x, now, target)
         x = schedule.sqrt_alpha_bar[s] * guess + schedule.sqrt_one_minus_alpha_bar[s] * noise
-    outputs = judge.probabilities(as_stored(drawer.to_pixels(x)))
+    outputs = judge.probabilities(as_stored(pipeline.to_pixels(x)))
     return top_k(outputs, condition), exact_match(outputs, condition)
 
 

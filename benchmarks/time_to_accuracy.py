@@ -35,7 +35,7 @@ from lab7.dataset.conditions import load_list
 from lab7.dataset.layout import load_pictures
 from lab7.dataset.normalizer import draw, epoch_order, fit_normaliser
 from lab7.judge.networks import default_judge, second_judge
-from lab7.pipeline import Drawer, build_model, make_schedule
+from lab7.pipeline import Pipeline, build_model, make_schedule
 from lab7.schedule import NoiseSchedule
 from lab7.training.lr_schedules import ema_update
 from lab7.training.optimizers import make_optimizer
@@ -111,7 +111,7 @@ def follow_checkpoints(
     for state in sorted(states, key=lambda one: one["step"]):
         average = {name: value for name, value in state["average"].items() if name.startswith("module.")}
         net.load_state_dict({name.removeprefix("module."): value for name, value in average.items()})
-        found = score(Drawer(net.eval(), schedule, normaliser, preset), *judges, options.samples)
+        found = score(Pipeline(net.eval(), schedule, normaliser, preset), *judges, options.samples)
         seen = state["before"]["images_seen"] + state["step"] * preset.train.batch_size
         minutes = (state["before"]["seconds"] + state["seconds"]) / 60
         curve["marks"].append({"minutes": round(minutes, 2), "images": seen} | found)
@@ -154,7 +154,7 @@ def follow(net: nn.Module, preset: Preset, curve: dict[str, Any], path: Path, op
             bar.update(lasted)
             if spent >= budget * mark / options.marks:
                 drawn = (net if average is None else average.module).eval()
-                found = score(Drawer(drawn, schedule, normaliser, preset), judge, second, options.samples)
+                found = score(Pipeline(drawn, schedule, normaliser, preset), judge, second, options.samples)
                 curve["marks"].append({"minutes": round(spent / 60, 2), "images": seen, "loss": float(value)} | found)
                 write_json(path, curve)
                 print(f"{spent / 60:.1f} min, {seen} pictures: {found}", flush=True)
@@ -188,12 +188,12 @@ def loss_of(
         )
 
 
-def score(drawer: Drawer, judge: Any, second: Any, samples: int) -> dict[str, Any]:
+def score(pipeline: Pipeline, judge: Any, second: Any, samples: int) -> dict[str, Any]:
     """Hits, objects, exact matches and pictures of each list, by both judges."""
     found = {}
     for name in experiments.LISTS:
         if conditions := load_list(name):
-            told = experiments.score(drawer, judge, conditions, samples=samples, second=second, tries=1)
+            told = experiments.score(pipeline, judge, conditions, samples=samples, second=second, tries=1)
             found[name] = {key: told[key] for key in ("top_k", "exact")} | {"second": told["second_judge"]["top_k"]}
     return {"accuracy": found}
 

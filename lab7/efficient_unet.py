@@ -134,7 +134,7 @@ class Level(nn.Module):
         return x
 
 
-class ModernUNet(nn.Module):
+class EfficientUNet(nn.Module):
     """Answers about x_t: (x_t (B, 3, S, S), t (B,) in 1..T, condition (B, 24)) -> (B, 3, S, S).
 
     A condition of zeros means none. The time enters every block; the label those on the way "down" or "up", both, only

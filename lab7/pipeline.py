@@ -20,7 +20,7 @@ from lab7.config import Preset
 from lab7.dataset.conditions import conditions_tensor
 from lab7.dataset.normalizer import Normaliser
 from lab7.diffusion_classifier import best_of_tries, errors, evidence, verdict
-from lab7.efficient_unet import ModernUNet
+from lab7.efficient_unet import EfficientUNet
 from lab7.samplers import SAMPLERS, Callback
 from lab7.schedule import NoiseSchedule
 from lab7.unet import UNet
@@ -42,7 +42,7 @@ def build_model(preset: Preset, seed: int = 0) -> nn.Module:
         if switches.pop("network") == "report":
             return UNet(**sizes, **switches)
         common = {name: switches[name] for name in ("condition_at", "embeddings")}
-        return ModernUNet(**sizes, **dataclasses.asdict(preset.modern), **common)
+        return EfficientUNet(**sizes, **dataclasses.asdict(preset.modern), **common)
 
 
 def make_schedule(preset: Preset) -> NoiseSchedule:
@@ -74,7 +74,7 @@ def _write_weights(path: Path | str, tensors: dict[str, Tensor], preset: Preset)
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawer:
+class Pipeline:
     """A trained network with all that it needs to draw."""
 
     model: nn.Module
@@ -197,7 +197,7 @@ class Drawer:
         return torch.cat([self.to_pixels(part, size) for part in kept.split(batch_size)])
 
 
-def load_drawer(path: Path | str, device: str | torch.device = "cpu") -> Drawer:
+def load_pipeline(path: Path | str, device: str | torch.device = "cpu") -> Pipeline:
     """Read a file that `save_weights` wrote. Raises UserError if it is missing, damaged or of another kind."""
     path, tensors, metadata = _read_weights(path)
     try:
@@ -209,7 +209,7 @@ def load_drawer(path: Path | str, device: str | torch.device = "cpu") -> Drawer:
         raise _not_ours(path, error) from None
     model = model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     schedule = make_schedule(preset).to(device)
-    return Drawer(model, schedule, normaliser.to(device), preset, path)
+    return Pipeline(model, schedule, normaliser.to(device), preset, path)
 
 
 def start_from(model: nn.Module, path: Path | str) -> tuple[Path, list[str]]:

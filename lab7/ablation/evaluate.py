@@ -19,7 +19,7 @@ from lab7.judge.error_types import readings, tally
 from lab7.judge.frechet import against_renders
 from lab7.judge.metrics import Score, exact_hits, exact_match, per_count, top_k, top_k_hits
 from lab7.judge.networks import Judge
-from lab7.pipeline import Drawer, load_drawer, relabel_weights
+from lab7.pipeline import Pipeline, load_pipeline, relabel_weights
 from lab7.training.run_folder import first_difference
 from lab7.utils.files import UserError, read_json, sha256, short, write_json
 from lab7.utils.provenance import choose_precision, provenance
@@ -45,7 +45,7 @@ def as_stored(images: Tensor) -> Tensor:
 
 
 def score(
-    drawer: Drawer,
+    pipeline: Pipeline,
     judge: Judge,
     conditions: Sequence[Sequence[str]],
     *,
@@ -55,7 +55,7 @@ def score(
     kept: list[Tensor] | None = None,
     **drawing: Any,
 ) -> dict[str, Any]:
-    """Draw every condition `samples` times and have the judge count; `drawing` goes to Drawer.draw.
+    """Draw every condition `samples` times and have the judge count; `drawing` goes to Pipeline.draw.
 
     "top_k" and "exact" pool all samples, "single" is the report's way: the first sample of each condition alone.
     Each is hits, total, accuracy and its 95% Wilson interval. "by_picture" holds the objects found in every picture,
@@ -63,7 +63,7 @@ def score(
     "right" those that are an exact match and do not. "second_judge" is what the second judge says of the same pictures,
     "apart" whether the two differ by more than APART. The pictures themselves are added to `kept`.
     """
-    images = as_stored(drawer.draw(conditions, samples=samples, progress=progress, **drawing))
+    images = as_stored(pipeline.draw(conditions, samples=samples, progress=progress, **drawing))
     labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0)  # (N * K, 24)
     outputs = judge.probabilities(images)
     if kept is not None:
@@ -116,11 +116,11 @@ def score_run(
     shows every triple. "frechet" compares all pictures with unseen renders, "scored" says on what machine they were
     drawn, which need not be the one of the training.
     """
-    drawer = load_drawer(weights or folder, device)
-    plan = (preset or drawer.preset).sampling
+    pipeline = load_pipeline(weights or folder, device)
+    plan = (preset or pipeline.preset).sampling
     choices = {
         "sampler": plan.sampler,
-        "num_steps": min(plan.num_steps, drawer.schedule.num_steps),
+        "num_steps": min(plan.num_steps, pipeline.schedule.num_steps),
         "spacing": plan.spacing,
         "stop_at": plan.stop_at,
         "guidance_scale": plan.guidance_scale,
@@ -142,7 +142,7 @@ def score_run(
     pictures: list[Tensor] = []
     conditions = {name: asked for name in lists if (asked := load_list(name, data))}
     result["accuracy"] = {
-        name: score(drawer, judge, asked, second=second, progress=progress, kept=pictures, **choices)
+        name: score(pipeline, judge, asked, second=second, progress=progress, kept=pictures, **choices)
         for name, asked in conditions.items()
     }
     counts = [len(names) for asked in conditions.values() for names in asked for _ in range(choices["samples"])]
@@ -155,11 +155,11 @@ def draw_otherwise(folder: Path, settings: Sequence[str]) -> None:
     """Have a finished run draw by other settings of `sampling` from now on, which its weights, config.json and
     result.json then say. Raises UserError for a setting of anything else, for that was decided by the training.
     """
-    drawer = load_drawer(folder)
-    preset = override(drawer.preset, settings)
-    if difference := first_difference(drawer.preset, dataclasses.replace(preset, sampling=drawer.preset.sampling)):
+    pipeline = load_pipeline(folder)
+    preset = override(pipeline.preset, settings)
+    if difference := first_difference(pipeline.preset, dataclasses.replace(preset, sampling=pipeline.preset.sampling)):
         raise UserError(f"{short(folder)}: was trained with {difference}; only how it draws can be changed now")
-    if preset == drawer.preset:
+    if preset == pipeline.preset:
         return
     stored = read_json(folder / "config.json", "a run's settings")
     result = read_json(folder / "result.json", "a run's result")
@@ -209,12 +209,13 @@ def _numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
     return found
 
 
-def plateau_scores(judge: Judge, data: Path | None = None) -> Callable[[Drawer], dict[str, float]]:
+def plateau_scores(judge: Judge, data: Path | None = None) -> Callable[[Pipeline], dict[str, float]]:
     """What the report's learning-rate plan listens to: one sample of each condition of both lists."""
 
-    def evaluate(drawer: Drawer) -> dict[str, float]:
+    def evaluate(pipeline: Pipeline) -> dict[str, float]:
         return {
-            name: score(drawer, judge, load_list(name, data), samples=1)["top_k"]["accuracy"] for name in REPORTED_LISTS
+            name: score(pipeline, judge, load_list(name, data), samples=1)["top_k"]["accuracy"]
+            for name in REPORTED_LISTS
         }
 
     return evaluate

@@ -153,10 +153,10 @@ def _weights() -> Check:
     """The recorded runs, read for a proof that they are whole, and the names of the user's own."""
     found = []
     try:
-        from lab7.pipeline import load_drawer
+        from lab7.pipeline import load_pipeline
 
         for name in RECORDED:
-            preset = load_drawer(shipped_dir() / "runs" / name).preset
+            preset = load_pipeline(shipped_dir() / "runs" / name).preset
             size = preset.data.image_size
             network = "modern" if preset.model.network == "modern" else f"F = {preset.model.n_feature}"
             found.append(f"{name} ({network}, {size}x{size})")

@@ -75,12 +75,12 @@ class Sample:
 
     def __call__(self) -> int:
         from lab7.dataset.images import save_grid, save_png
-        from lab7.pipeline import load_drawer
+        from lab7.pipeline import load_pipeline
         from lab7.utils.provenance import best_device
 
         conditions = _conditions(self.conditions)
-        drawer = load_drawer(self.weights or shipped_dir() / "runs" / "laptop", best_device())
-        images = drawer.draw(
+        pipeline = load_pipeline(self.weights or shipped_dir() / "runs" / "laptop", best_device())
+        images = pipeline.draw(
             conditions,
             sampler=self.sampler,
             num_steps=self.steps,

@@ -26,7 +26,7 @@ from lab7.dataset.conditions import held_out_pairs, load_list, without_pairs
 from lab7.dataset.images import Pictures, save_grid
 from lab7.dataset.layout import load_pictures
 from lab7.dataset.normalizer import draw, epoch_order, fit_normaliser
-from lab7.pipeline import Drawer, build_model, make_schedule, save_weights, start_from, weights_file
+from lab7.pipeline import Pipeline, build_model, make_schedule, save_weights, start_from, weights_file
 from lab7.schedule import NoiseSchedule
 from lab7.training.lr_schedules import Plateau, ema_update, rate_factor, run_length
 from lab7.training.optimizers import make_optimizer
@@ -37,7 +37,7 @@ from lab7.utils.files import Failure, UserError, data_dir, read_json, runs_dir, 
 from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision, device_name, provenance
 
-Evaluate = Callable[[Drawer], dict[str, float]]
+Evaluate = Callable[[Pipeline], dict[str, float]]
 """The accuracy in [0, 1] on each list, for the plans "plateau" and "report"; no other plan looks at it."""
 
 
@@ -86,7 +86,7 @@ def train(
     if plan.compile == "yes":
         model = torch.compile(model)
     plateau = Plateau()
-    drawer = Drawer(net if average is None else average.module, schedule, normaliser, preset)
+    pipeline = Pipeline(net if average is None else average.module, schedule, normaliser, preset)
     step, seconds = 0, 0.0
     if state is not None:
         net.load_state_dict(state["model"])
@@ -156,13 +156,13 @@ def train(
 
         if step in length.snapshots and main:
             with log.paused():
-                _snapshot(drawer, folder / "samples" / f"step_{log.total['steps']:07d}.png", data)
-                heard = listening(drawer, watched)
+                _snapshot(pipeline, folder / "samples" / f"step_{log.total['steps']:07d}.png", data)
+                heard = listening(pipeline, watched)
                 so_far = {"step": log.total["steps"], "images": log.total["images_seen"]}
                 log.tell(so_far | {"listening": heard.mean().item()})
         if evaluate and plan.evaluate_every and step % (plan.evaluate_every * length.steps_per_epoch) == 0:
             with log.paused():
-                scores = broadcast_object_list([evaluate(drawer) if main else None])[0]
+                scores = broadcast_object_list([evaluate(pipeline) if main else None])[0]
                 plateau.step(scores)
                 log.tell({"step": log.total["steps"], "accuracy": scores, "plateau": plateau.factor})
         model.train()
@@ -170,10 +170,10 @@ def train(
             save_checkpoint(folder, state_now())
     log.close()
     if main:
-        save_weights(folder / "weights.safetensors", drawer.model, normaliser, preset)
+        save_weights(folder / "weights.safetensors", pipeline.model, normaliser, preset)
         total = log.total
         if length.snapshots and (heard is None or step not in length.snapshots):
-            heard = listening(drawer, watched)  # the last snapshot lies before the end, or before a resume
+            heard = listening(pipeline, watched)  # the last snapshot lies before the end, or before a resume
         write_json(
             folder / "result.json",
             {"name": name, "preset": preset.name, "settings": config.to_dict(preset)}
@@ -220,10 +220,10 @@ def _step_seed(seed: int, step: int, process: int) -> int:
     return (seed * 1_000_003 + step) * 1_024 + process
 
 
-def _snapshot(drawer: Drawer, path: Path, data: Path | None) -> None:
+def _snapshot(pipeline: Pipeline, path: Path, data: Path | None) -> None:
     """The first four conditions of each list, always from the same noise, side by side in one strip."""
     conditions = load_list("test", data)[:4] + load_list("new_test", data)[:4]
-    save_grid(drawer.draw(conditions, seed=0, tries=1), path, columns=len(conditions))
+    save_grid(pipeline.draw(conditions, seed=0, tries=1), path, columns=len(conditions))
 
 
 def _not_finite(folder: Path, step: int, value: float, pictures: Pictures, index: Tensor) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 from lab7.dataset.images import Pictures
 from lab7.dataset.normalizer import Normaliser
 from lab7.diffusion_classifier import errors, evidence
-from lab7.pipeline import Drawer
+from lab7.pipeline import Pipeline
 
 NOISE = 0.86  # deviation of the noise in [-1, 1] units at 64x64, the same with any normalisation
 LOOKS = 2
@@ -33,21 +33,24 @@ def some_pictures(pictures: Pictures, count: int = PICTURES) -> Pictures:
     return pictures.chosen(kept.to(pictures.labels.device))
 
 
-def listening(drawer: Drawer, pictures: Pictures, looks: int = LOOKS) -> Tensor:
+def listening(pipeline: Pipeline, pictures: Pictures, looks: int = LOOKS) -> Tensor:
     """The mean evidence of the objects in each picture: (B,) on the CPU.
 
     0.01 means that the squared error of x_0 is 1% larger where one object is not named. The noises are the same
     for every network, as strong beside the pixels with any normalisation.
     """
-    drawer.model.eval()
-    eps = drawer.noise(looks, torch.Generator().manual_seed(0))
-    noise = NOISE * drawer.image_size / 64  # a pixel of a smaller picture is a mean over more of a large one's
-    log_snr = 2 * math.log(_scale(drawer.normaliser) / noise)
+    pipeline.model.eval()
+    eps = pipeline.noise(looks, torch.Generator().manual_seed(0))
+    noise = NOISE * pipeline.image_size / 64  # a pixel of a smaller picture is a mean over more of a large one's
+    log_snr = 2 * math.log(_scale(pipeline.normaliser) / noise)
     parts = []
     for images, labels in zip(pictures.images.split(_BATCH), pictures.labels.split(_BATCH), strict=True):
-        x_0, condition = drawer.normaliser.encode(images.to(drawer.device)), labels.to(drawer.device, torch.float32)
-        target = drawer.preset.diffusion.target
-        wrong = errors(drawer.model, drawer.schedule, x_0, condition, eps, target=target, log_snr=log_snr)
+        x_0, condition = (
+            pipeline.normaliser.encode(images.to(pipeline.device)),
+            labels.to(pipeline.device, torch.float32),
+        )
+        target = pipeline.preset.diffusion.target
+        wrong = errors(pipeline.model, pipeline.schedule, x_0, condition, eps, target=target, log_snr=log_snr)
         found = evidence(*wrong)
         parts.append(torch.where(condition > 0, found, 0).sum(dim=1) / condition.sum(dim=1))
     return torch.cat(parts).cpu()

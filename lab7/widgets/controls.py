@@ -25,7 +25,7 @@ from lab7.dataset.images import Pictures, to_uint8
 from lab7.dataset.normalizer import Normaliser
 from lab7.diffusion import add_noise
 from lab7.judge.networks import Judge
-from lab7.pipeline import Drawer
+from lab7.pipeline import Pipeline
 from lab7.plots.style import STYLE
 from lab7.samplers import SAMPLERS
 from lab7.schedule import NoiseSchedule
@@ -119,13 +119,13 @@ def noise_slider(
     return _together(show, [t, name, kind, place], [image, text])
 
 
-def compose(drawer: Drawer, names: Sequence[str], judge: Judge | None = None, **drawing: Any) -> tuple[Tensor, str]:
+def compose(pipeline: Pipeline, names: Sequence[str], judge: Judge | None = None, **drawing: Any) -> tuple[Tensor, str]:
     """Draw the named objects -> (pictures (K, 3, 64, 64), what the judge finds in each, as one line).
 
     "(none)" is passed over. Raises UserError for no object at all or a repeated one.
     """
     condition = check_condition([name for name in names if name != _NOTHING])
-    pictures = drawer.draw([condition], **drawing)
+    pictures = pipeline.draw([condition], **drawing)
     if judge is None:
         return pictures, ""
     readings = []
@@ -135,14 +135,14 @@ def compose(drawer: Drawer, names: Sequence[str], judge: Judge | None = None, **
     return pictures, "the judge reads: " + "; ".join(readings)
 
 
-def compose_scene(drawer: Drawer, judge: Judge | None = None) -> ipywidgets.Widget:
+def compose_scene(pipeline: Pipeline, judge: Judge | None = None) -> ipywidgets.Widget:
     """Ask for up to three objects and draw them; sampler, steps, guidance and tries begin at the preset's."""
     wanted = ("red cube", "cyan sphere", _NOTHING)
     objects = [
         ipywidgets.Dropdown(options=[_NOTHING, *CLASSES], value=value, description=f"object {k + 1}")
         for k, value in enumerate(wanted)
     ]
-    plan = drawer.preset.sampling
+    plan = pipeline.preset.sampling
     sampler = ipywidgets.Dropdown(options=list(SAMPLERS), value=plan.sampler, description="sampler")
     steps = ipywidgets.IntSlider(plan.num_steps, 2, 200, description="steps")
     guidance = ipywidgets.FloatSlider(plan.guidance_scale, min=1.0, max=6.0, step=0.5, description="guidance")
@@ -155,7 +155,7 @@ def compose_scene(drawer: Drawer, judge: Judge | None = None) -> ipywidgets.Widg
         text.value = "drawing ..."
         try:
             pictures, reading = compose(
-                drawer,
+                pipeline,
                 [choice.value for choice in objects],
                 judge,
                 sampler=sampler.value,

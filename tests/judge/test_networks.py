@@ -30,7 +30,7 @@ from lab7.judge.training import convolve_by_matrix, fit, rendered, train_judge
 from lab7.utils import files
 from lab7.utils.files import sha256
 
-FRAMES = Path(__file__).resolve().parent.parent.parent / "shared" / "reference"
+FRAMES = Path(__file__).resolve().parents[3] / "shared" / "reference"
 
 
 @pytest.fixture(scope="module")

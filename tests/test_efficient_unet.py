@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from lab7.config import get_preset
-from lab7.efficient_unet import HEAD, Attention, Convolution, ModernUNet, sinusoids
+from lab7.efficient_unet import HEAD, Attention, Convolution, EfficientUNet, sinusoids
 from lab7.pipeline import build_model
 from lab7.utils.files import UserError
 
@@ -11,7 +11,7 @@ from lab7.utils.files import UserError
 def small(seed=0, **options):
     torch.manual_seed(seed)
     sizes = {"image_size": 32, "widths": (32, 64), "blocks": (1, 1), "embedding": 32}
-    return ModernUNet(**{**sizes, **options})
+    return EfficientUNet(**{**sizes, **options})
 
 
 def woken(model):

@@ -11,7 +11,7 @@ from lab7.config import get_preset, override
 from lab7.dataset.images import save_grid
 from lab7.dataset.layout import load_pictures
 from lab7.dataset.normalizer import Normaliser, fit_normaliser
-from lab7.pipeline import Drawer, build_model
+from lab7.pipeline import Pipeline, build_model
 from lab7.plots.style import new_figure, picture_grid
 from lab7.schedule import NoiseSchedule
 from lab7.utils.files import UserError
@@ -25,11 +25,11 @@ def pictures(tiny_standin):
 
 
 @pytest.fixture(scope="module")
-def drawer() -> Drawer:
+def pipeline() -> Pipeline:
     preset = override(get_preset("smoke"), ["n_feature=8", "image_size=32"])
     schedule = NoiseSchedule(preset.diffusion.schedule, preset.diffusion.num_steps)
     normaliser = Normaliser(torch.zeros(3, 32, 32), torch.tensor(0.5))
-    return Drawer(build_model(preset).eval(), schedule, normaliser, preset)
+    return Pipeline(build_model(preset).eval(), schedule, normaliser, preset)
 
 
 def parts(widget, kind: str) -> list:
@@ -104,8 +104,8 @@ def test_noise_grows_with_t_and_both_schedules_can_be_chosen(pictures):
     assert image.value != linear[0] and text.value != linear[1]
 
 
-def test_a_scene_is_composed_and_a_mistake_is_told_beside_it(drawer):
-    box = widgets.compose_scene(drawer)
+def test_a_scene_is_composed_and_a_mistake_is_told_beside_it(pipeline):
+    box = widgets.compose_scene(pipeline)
     steps, seed = parts(box, "IntSlider")[0], parts(box, "IntText")[0]
     first, second, _ = [drop for drop in parts(box, "Dropdown") if drop.description.startswith("object")]
     (button,), (image,), (text,) = parts(box, "Button"), parts(box, "Image"), parts(box, "HTML")

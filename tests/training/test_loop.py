@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 
 from lab7.config import get_preset, override
 from lab7.dataset.normalizer import draw
-from lab7.pipeline import load_drawer
+from lab7.pipeline import load_pipeline
 from lab7.training import loop as training
 from lab7.training.lr_schedules import Length, Plateau, rate_factor, run_length
 from lab7.training.run_folder import losses, read_metrics
-from lab7.utils.files import Failure, UserError
+from lab7.utils.files import ROOT, Failure, UserError
 from lab7.vocabulary import CLASSES
 
 TOY = [
@@ -72,8 +72,8 @@ def test_a_run_writes_its_folder_and_lowers_the_loss(folder, tmp_path):
     heard = result["listening"]
     assert [seen for seen, _ in heard["curve"]] == [16, 960] and len(heard["by_picture"]) == 16
     assert heard["curve"][-1][1] == pytest.approx(sum(heard["by_picture"]) / 16, abs=1e-4)
-    drawer = load_drawer(run_folder)
-    assert drawer.draw([["red cube"]], num_steps=2).shape == (1, 3, 64, 64)
+    pipeline = load_pipeline(run_folder)
+    assert pipeline.draw([["red cube"]], num_steps=2).shape == (1, 3, 64, 64)
     assert not list(run_folder.rglob("*.tmp"))
 
 
@@ -85,14 +85,14 @@ def kill_and_resume(folder, runs, wait_for):
         "progress=False, resume='resume' in sys.argv)"
     )
     command = [sys.executable, "-c", code, str(folder), str(runs)]
-    process = subprocess.Popen(command, cwd=os.path.dirname(os.path.dirname(__file__)))
+    process = subprocess.Popen(command, cwd=ROOT)
     deadline = time.monotonic() + 120
     while process.poll() is None and not wait_for() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert process.returncode == -signal.SIGKILL
-    subprocess.run([*command, "resume"], check=True, cwd=os.path.dirname(os.path.dirname(__file__)))
+    subprocess.run([*command, "resume"], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize("after", [0, 40])
@@ -213,19 +213,19 @@ def test_two_processes_train_one_model(folder, tmp_path):
     command = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
     command += ["--main_process_port=0", "--mixed_precision=no", "--dynamo_backend=no"]
     command += ["--num_cpu_threads_per_process=1", str(script)]
-    root = os.path.dirname(os.path.dirname(__file__))
+    root = str(ROOT)
     env = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     subprocess.run([sys.executable, *command], check=True, cwd=root, env=env, timeout=240)
     result = json.loads((tmp_path / "two" / "result.json").read_text())
     assert result["processes"] == 2 and result["steps"] == 8 and result["images_seen"] == 32
-    assert load_drawer(tmp_path / "two").draw([["red cube"]], num_steps=2).isfinite().all()
+    assert load_pipeline(tmp_path / "two").draw([["red cube"]], num_steps=2).isfinite().all()
 
 
 def test_the_reports_plan_listens_to_the_accuracies(folder, tmp_path):
     seen = []
 
-    def evaluate(drawer):
-        seen.append(drawer.draw([["red cube"]], num_steps=2).shape)
+    def evaluate(pipeline):
+        seen.append(pipeline.draw([["red cube"]], num_steps=2).shape)
         return {"test": 0.5, "new_test": 0.5}
 
     run_folder = run(folder, tmp_path, "plan=report", "evaluate_every=1", "epochs=9", evaluate=evaluate)

@@ -10,7 +10,7 @@ from lab7.ablation.sensitivity import listening_table
 from lab7.config import get_preset, override
 from lab7.dataset.images import Pictures
 from lab7.dataset.normalizer import Normaliser, fit_normaliser
-from lab7.pipeline import Drawer
+from lab7.pipeline import Pipeline
 from lab7.schedule import NoiseSchedule
 from lab7.training.sensitivity import NOISE, listening, some_pictures, told_of
 
@@ -43,17 +43,17 @@ def pictures():
     return Pictures((images + noise).clamp(0, 255).to(torch.uint8), labels, names), patterns / 127.5
 
 
-def drawer(model, normaliser):
+def pipeline(model, normaliser):
     preset = override(get_preset("small"), ["target=x_0", f"image_size={SIZE}"])
-    return Drawer(model, NoiseSchedule("cosine", 1000), normaliser, preset)
+    return Pipeline(model, NoiseSchedule("cosine", 1000), normaliser, preset)
 
 
 def test_the_deaf_are_told_from_those_who_listen(pictures):
     some, patterns = pictures
     normaliser = Normaliser(torch.full((3, SIZE, SIZE), -1 / 255), torch.tensor(0.1))
-    heard = listening(drawer(Knowing(patterns / 0.1), normaliser), some)
+    heard = listening(pipeline(Knowing(patterns / 0.1), normaliser), some)
     assert heard.shape == (6,) and (heard > 1).all()  # without an object the error is several times as large
-    assert listening(drawer(Knowing(patterns / 0.1, deaf=True), normaliser), some).tolist() == [0] * 6
+    assert listening(pipeline(Knowing(patterns / 0.1, deaf=True), normaliser), some).tolist() == [0] * 6
 
 
 @pytest.mark.parametrize("kind", ["deviation", "plain", "whitened"])
@@ -61,7 +61,7 @@ def test_the_noise_is_as_strong_beside_the_pixels_with_any_normalisation(kind, p
     some, patterns = pictures
     normaliser = fit_normaliser(some.images, kind)
     model = Knowing(patterns)
-    able = drawer(model, normaliser)
+    able = pipeline(model, normaliser)
     listening(able, some)
     (t,) = set(model.asked_at)
     alpha_bar = able.schedule.alpha_bar64[t].item()

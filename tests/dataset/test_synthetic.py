@@ -13,7 +13,7 @@ from PIL import Image
 
 from lab7.dataset import synthetic as standin
 from lab7.dataset.synthetic import is_standin, render_pictures, write_standin
-from lab7.utils.files import UserError
+from lab7.utils.files import ROOT, UserError
 
 
 def contents(folder):
@@ -64,7 +64,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(whole, tmp_path):
     )
     (tmp_path / "run.py").write_text(code)
     out = tmp_path / "out"
-    root = os.path.dirname(os.path.dirname(__file__))
+    root = str(ROOT)
     environment = os.environ | {"PYTHONPATH": root}
     for enough in (1, 40, 90):
         process = subprocess.Popen([sys.executable, tmp_path / "run.py", out], env=environment)

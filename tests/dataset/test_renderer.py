@@ -10,7 +10,7 @@ from lab7.dataset.renderer import LOOK, REFLECTANCE, project, radiance, render
 from lab7.dataset.scenes import Scene, SceneObject, scene_at
 from lab7.vocabulary import CLASSES
 
-FRAMES = Path(__file__).resolve().parent.parent.parent / "shared" / "reference"
+FRAMES = Path(__file__).resolve().parents[3] / "shared" / "reference"
 
 
 def alone(label, x=0.0, y=0.0, yaw=0.3):
@@ -92,7 +92,7 @@ def test_another_look_gives_another_picture():
 def test_the_fit_to_the_real_frames():
     if not FRAMES.is_dir():
         pytest.skip("the six real frames are not here; they are not part of the project")
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
     try:
         from fit_renderer import frame_errors
     finally:

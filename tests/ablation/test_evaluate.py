@@ -13,7 +13,7 @@ from lab7.dataset.images import save_png
 from lab7.dataset.normalizer import Normaliser
 from lab7.judge.metrics import wilson
 from lab7.judge.networks import Judge
-from lab7.pipeline import build_model, load_drawer, save_weights
+from lab7.pipeline import build_model, load_pipeline, save_weights
 from lab7.utils.files import UserError, sha256, write_json
 from lab7.vocabulary import CLASSES
 
@@ -34,7 +34,7 @@ class ColourReader(torch.nn.Module):
 
 
 class Drawn:
-    """Stands for a Drawer: gives prepared pictures, `samples` of each condition."""
+    """Stands for a Pipeline: gives prepared pictures, `samples` of each condition."""
 
     def __init__(self, classes):
         self.classes = classes
@@ -102,22 +102,22 @@ def test_a_finished_run_can_be_made_to_draw_otherwise(tmp_path):
     save_weights(run / "weights.safetensors", build_model(preset), drawn_from, preset)
     write_json(run / "config.json", {"run": "mine"} | to_dict(preset))
     write_json(run / "result.json", {"settings": to_dict(preset), "weights_sha256": "old", "seed": 4})
-    before = load_drawer(run).model.state_dict()
+    before = load_pipeline(run).model.state_dict()
 
     experiments.draw_otherwise(run, [])
     assert json.loads((run / "result.json").read_text())["weights_sha256"] == "old"
     experiments.draw_otherwise(run, ["tries=3", "sampler=ddpm"])
-    drawer = load_drawer(run)
+    pipeline = load_pipeline(run)
     config, result = (json.loads((run / name).read_text()) for name in ("config.json", "result.json"))
-    assert drawer.preset == override(preset, ["tries=3", "sampler=ddpm"])
-    told = json.loads(json.dumps(to_dict(drawer.preset)))
+    assert pipeline.preset == override(preset, ["tries=3", "sampler=ddpm"])
+    told = json.loads(json.dumps(to_dict(pipeline.preset)))
     assert config == {"run": "mine"} | told and result["settings"] == told
     assert result["weights_sha256"] == sha256(run / "weights.safetensors") and result["seed"] == 4
-    assert all(torch.equal(drawer.model.state_dict()[name], value) for name, value in before.items())
+    assert all(torch.equal(pipeline.model.state_dict()[name], value) for name, value in before.items())
 
     with pytest.raises(UserError, match="mine: was trained with train.epochs=3, not 4; only how it draws"):
         experiments.draw_otherwise(run, ["tries=5", "epochs=4"])
-    assert load_drawer(run).preset == drawer.preset
+    assert load_pipeline(run).preset == pipeline.preset
 
 
 def test_pictures_in_a_folder_are_counted(judge, tmp_path):
