@@ -1,3 +1,31 @@
-"""lab7: learn conditional diffusion by drawing i-CLEVR scenes."""
+"""lab7: conditional diffusion taught by drawing i-CLEVR scenes. The names below load their modules when first used."""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "Pipeline": "pipeline",
+    "load_pipeline": "pipeline",
+    "NoiseSchedule": "schedule",
+    "UNet": "unet",
+    "EfficientUNet": "efficient_unet",
+    "SAMPLERS": "samplers",
+    "get_preset": "config",
+    "override": "config",
+    "load_list": "dataset.conditions",
+    "load_pictures": "dataset.layout",
+    "open_workspace": "ablation.workspace",
+    "train": "training.loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lab7' has no attribute '{name}'")
+    return getattr(import_module(f"lab7.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

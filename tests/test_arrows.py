@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import lab7
 from lab7.utils.files import ROOT
 
 BELOW = {
@@ -62,3 +63,11 @@ def test_every_room_and_module_has_its_place():
 def test_importing_lab7_is_light():
     code = "import sys, lab7; print([n for n in ('matplotlib', 'IPython', 'numba', 'torch') if n in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_public_names_are_there():
+    public = [name for name in dir(lab7) if name[0] != "_"]
+    assert {"load_pipeline", "NoiseSchedule", "train"} <= set(public)
+    assert all(getattr(lab7, name) is not None for name in public)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = lab7.nothing
