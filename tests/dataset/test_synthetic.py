@@ -59,7 +59,7 @@ def test_another_seed_gives_other_pictures():
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(whole, tmp_path):
     code = (
-        "import sys\nfrom lab7.standin import write_standin\n"
+        "import sys\nfrom lab7.dataset.synthetic import write_standin\n"
         "if __name__ == '__main__': write_standin(sys.argv[1], 45, processes=1, progress=False)\n"
     )
     (tmp_path / "run.py").write_text(code)

@@ -42,7 +42,7 @@ def test_killed_while_writing_leaves_what_was_there(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
     code = (
-        "import os, signal\nfrom lab7.files import atomic_path\n"
+        "import os, signal\nfrom lab7.utils.files import atomic_path\n"
         f"with atomic_path({str(path)!r}) as temporary:\n"
         "    temporary.write_text('new')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
