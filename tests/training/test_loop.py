@@ -80,7 +80,8 @@ def test_a_run_writes_its_folder_and_lowers_the_loss(folder, tmp_path):
 def kill_and_resume(folder, runs, wait_for):
     code = (
         "import sys; from pathlib import Path; import torch; torch.set_num_threads(1);"
-        "sys.path[:0] = ['tests', 'tests/training']; from test_loop import toy; from lab7.training import loop as training;"
+        "sys.path[:0] = ['tests', 'tests/training'];"
+        "from test_loop import toy; from lab7.training import loop as training;"
         "training.train(toy('epochs=30', 'save_every=7'), 'killed', data=Path(sys.argv[1]), runs=Path(sys.argv[2]),"
         "progress=False, resume='resume' in sys.argv)"
     )
@@ -204,7 +205,8 @@ def test_two_processes_train_one_model(folder, tmp_path):
     """accelerate launch with two CPU processes: half a batch each, one set of weights, one result."""
     script = tmp_path / "launch.py"
     script.write_text(
-        "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); from test_training import toy\n"
+        "import sys; from pathlib import Path\n"
+        "sys.path[:0] = ['tests', 'tests/training']; from test_loop import toy\n"
         "from lab7.training import loop as training\n"
         f"data, runs = Path({str(folder)!r}), Path({str(tmp_path)!r})\n"
         "training.train(toy('epochs=2'), 'two', data=data, runs=runs, progress=False)\n"
