@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 out=$1 minutes=${2:-9} jobs=${3:-6}
 preset=${PRESET:-small} seeds=${SEEDS:-0-4}
-arms=${ARMS:-report_up_down report_up report_hidden report_shared report_cosine report_default_init report_down report_none report_group_norm report_one_plus report_adaptive report_eq3 report_listing report_constant report_plateau report_both_plans report_no_average report_plain report_guidance_1 report_guidance_4 report_clamp_output report_clamp_x_0}
+arms=${ARMS:-report_up_down report_up report_hidden report_shared report_cosine report_default_init report_down report_none report_group_norm report_one_plus report_adaptive report_eq3 report_listing report_constant report_plateau report_both_schedules report_no_average report_plain report_guidance_1 report_guidance_4 report_clamp_output report_clamp_x_0}
 scale=${SCALE:-n_feature=64 image_size=64 batch_size=128 epochs=60 warmup_steps=100 save_every=200}
 lab7="python -m lab7.cli"
 

@@ -30,7 +30,7 @@ def main() -> None:
         matrices = build_model(get_preset("laptop")).matrices()  # type: ignore[operator]
         for weight in matrices:
             weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-        optimizers[name] = kind(matrices, lr=plan.matrix_rate, weight_decay=plan.weight_decay)
+        optimizers[name] = kind(matrices, lr=plan.muon_learning_rate, weight_decay=plan.weight_decay)
     seconds: dict[str, list[float]] = {name: [] for name in optimizers}
     for _ in range(TURNS + 1):  # the first turn warms up
         for name, optimizer in optimizers.items():

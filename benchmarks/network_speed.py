@@ -2,7 +2,7 @@
 machine's peak, what torch.compile makes of it, the time to draw 64 pictures by each sampler, and that of the shipped
 network with its tries. All in turns, in one run. torch.compile wants a C++ compiler on the PATH.
 
-    python benchmarks/network_speed.py [--threads 2] [--parts training compile samplers tries]
+    python benchmarks/network_speed.py [--threads 2] [--parts training compile samplers num_candidates]
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from students import StudentsUNet, flops_forward
 
 BATCH, STEPS, TURNS = 48, 3, 4
-PARTS = ("training", "compile", "samplers", "tries")
+PARTS = ("training", "compile", "samplers", "num_candidates")
 WIDTHS = ((32, 64, 64, 128), (64, 64, 128, 128), (64, 128, 128, 256), (96, 128, 192, 256), (128, 256, 256, 512))
 
 
@@ -55,7 +55,7 @@ def main() -> None:
         compile_time(preset)
     if "samplers" in options.parts:
         drawing_time(ours)
-    if "tries" in options.parts:
+    if "num_candidates" in options.parts:
         tries_time()
 
 
@@ -160,15 +160,17 @@ def tries_time() -> None:
     """Seconds for a picture of each of the 64 conditions, as the shipped network draws, by the tries it may take."""
     pipeline = load_pipeline(shipped_dir() / "runs" / "laptop")
     plan, asked = pipeline.preset.sampling, load_list("test") + load_list("new_test")
-    seconds: dict[int, list[float]] = {tries: [] for tries in sorted({1, 2, 4, plan.tries})}
+    seconds: dict[int, list[float]] = {num_candidates: [] for tries in sorted({1, 2, 4, plan.num_candidates})}
     for _ in range(TURNS):  # the first turn warms up
-        for tries, times in seconds.items():
-            times.append(timed(lambda tries=tries: pipeline.draw(asked, tries=tries)))  # type: ignore[misc]
-    middle = {tries: statistics.median(times[1:]) for tries, times in seconds.items()}
+        for num_candidates, times in seconds.items():
+            times.append(
+                timed(lambda num_candidates=num_candidates: pipeline.draw(asked, num_candidates=num_candidates))
+            )  # type: ignore[misc]
+    middle = {num_candidates: statistics.median(times[1:]) for num_candidates, times in seconds.items()}
     print(f"\n{plan.sampler}, {plan.num_steps} steps, {len(asked)} pictures\n")
     print("| tries at most | s | ratio |\n|---|---|---|")
-    for tries, time_taken in middle.items():
-        print(f"| {tries} | {time_taken:.1f} | {time_taken / middle[1]:.1f} |")
+    for num_candidates, time_taken in middle.items():
+        print(f"| {num_candidates} | {time_taken:.1f} | {time_taken / middle[1]:.1f} |")
 
 
 def repeat(work: Callable[[], object], times: int) -> None:

@@ -5,8 +5,8 @@
 
 Every condition of the three lists is drawn so many times, from the same noise by every plan of as many samples. Written
 to samplers.json in the run's folder after each plan; a plan that is in the file is not drawn again. A plan is
-sampler:spacing:steps, with a fourth part where the network is not asked below that share of T, a fifth where guidance
-is not --guidance, a sixth where more than one try is allowed, and a seventh where `enough` is not the preset's.
+sampler:timestep_spacing:steps, with a fourth part where the network is not asked below that share of T, a fifth where guidance
+is not --guidance, a sixth where more than one try is allowed, and a seventh where `accept_threshold` is not the preset's.
 With --tune other triples are drawn, up to 96 that neither training nor any scored list shows, so that a way of drawing
 can be chosen without a look at the lists; written to tuned.json.
 """
@@ -26,12 +26,16 @@ from lab7.dataset.conditions import load_list, read_labels, subsets, unseen_trip
 from lab7.judge.frechet import against_renders
 from lab7.judge.networks import default_judge, second_judge
 from lab7.pipeline import load_pipeline
-from lab7.plots.sampling import kind_of, pooled, tries_of
+from lab7.plots.sampling import candidates_of, kind_of, pooled
 from lab7.utils.files import UserError, write_json
 from lab7.utils.provenance import choose_precision, provenance
 
 PLANS = (
-    *(f"dpm_solver_pp:{spacing}:{steps}" for steps in (4, 6, 8, 10, 12, 16, 25) for spacing in ("time", "log_snr")),
+    *(
+        f"dpm_solver_pp:{timestep_spacing}:{steps}"
+        for steps in (4, 6, 8, 10, 12, 16, 25)
+        for spacing in ("time", "log_snr")
+    ),
     *(f"dpm_solver_pp:time:{steps}:0.25" for steps in (4, 6, 8, 10, 12, 16, 25)),
     *(f"sde_dpm_solver_pp:time:{steps}:0.25" for steps in (4, 6, 8, 12, 25)),
     *(f"ddim:time:{steps}:0.25" for steps in (4, 8, 12, 16, 25, 50)),
@@ -39,9 +43,9 @@ PLANS = (
     "ddpm:time:1000",
 )
 TUNED = tuple(
-    f"dpm_solver_pp:time:{steps}:{stop_at}:{scale}"
+    f"dpm_solver_pp:time:{steps}:{t_end}:{scale}"
     for steps in (8, 12)
-    for stop_at in (0, 0.1, 0.25)
+    for t_end in (0, 0.1, 0.25)
     for scale in (2, 3, 4)
 )
 
@@ -71,12 +75,17 @@ def main() -> None:
     for plan in options.plans or (TUNED if options.tune else PLANS):
         if plan in told["plans"]:
             continue
-        sampler, spacing, steps, *rest = plan.split(":")
-        stop_at = float(rest[0]) if rest else 0.0
+        sampler, timestep_spacing, steps, *rest = plan.split(":")
+        t_end = float(rest[0]) if rest else 0.0
         scale = float(rest[1]) if len(rest) > 1 else options.guidance
-        how: dict[str, Any] = {"sampler": sampler, "spacing": spacing, "num_steps": int(steps), "stop_at": stop_at}
-        how |= {"guidance_scale": scale, "tries": int(rest[2]) if len(rest) > 2 else 1}
-        how |= {"enough": float(rest[3]) if len(rest) > 3 else pipeline.preset.sampling.enough}
+        how: dict[str, Any] = {
+            "sampler": sampler,
+            "timestep_spacing": timestep_spacing,
+            "num_steps": int(steps),
+            "t_end": t_end,
+        }
+        how |= {"guidance_scale": scale, "num_candidates": int(rest[2]) if len(rest) > 2 else 1}
+        how |= {"accept_threshold": float(rest[3]) if len(rest) > 3 else pipeline.preset.sampling.accept_threshold}
         pictures: list[torch.Tensor] = []
         begun = time.monotonic()
         found = {
@@ -85,20 +94,20 @@ def main() -> None:
         }
         told["plans"][plan] = {
             "sampler": sampler,
-            "spacing": spacing,
+            "timestep_spacing": timestep_spacing,
             "steps": int(steps),
-            "stop_at": stop_at,
+            "t_end": t_end,
             "guidance_scale": scale,
-            "tries": how["tries"],
-            "enough": how["enough"],
-            "unexplained": pipeline.preset.sampling.unexplained,
+            "num_candidates": how["num_candidates"],
+            "accept_threshold": how["accept_threshold"],
+            "max_error": pipeline.preset.sampling.max_error,
             "samples": options.samples,
             "precision": choose_precision("cpu"),
             "provenance": provenance(),
             "seconds": round(time.monotonic() - begun, 1),
             "frechet": against_renders(judge, torch.cat(pictures), counts),
             "accuracy": {
-                name: {key: each[key] for key in ("top_k", "exact", "twice", "right")}
+                name: {key: each[key] for key in ("top_k", "exact", "duplicated", "right")}
                 | {"second": each["second_judge"]["top_k"]}
                 for name, each in found.items()
             },
@@ -107,18 +116,18 @@ def main() -> None:
         print(plan, told["plans"][plan]["seconds"], "s", flush=True)
     print(f"| sampler | spacing | not below | guidance | steps | tries | {' | '.join(conditions)} | exact | Frechet |")
     print("|---" * (8 + len(conditions)) + "|")
-    for found in sorted(told["plans"].values(), key=lambda one: (*kind_of(one), one["steps"], tries_of(one))):
+    for found in sorted(told["plans"].values(), key=lambda one: (*kind_of(one), one["steps"], candidates_of(one))):
         shares = [f"{found['accuracy'][name]['top_k']['accuracy']:.3f}" for name in conditions]
         hits, total = pooled(found, "exact")
-        sampler, spacing, stop_at = kind_of(found)
+        sampler, timestep_spacing, t_end = kind_of(found)
         scale = found.get("guidance_scale", told["guidance_scale"])
         cells = [
             sampler,
-            spacing,
-            f"{stop_at:g} T",
+            timestep_spacing,
+            f"{t_end:g} T",
             f"{scale:g}",
             str(found["steps"]),
-            str(tries_of(found)),
+            str(candidates_of(found)),
             *shares,
             f"{hits / total:.3f}",
         ]

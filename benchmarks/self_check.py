@@ -1,7 +1,7 @@
 """How well the network tells its own complete pictures from those that lack an object, by the noise it looks in.
 
     python benchmarks/self_check.py [--run laptop] [--samples 16] [--tries 8] [--threads 2] [--log-snr -1.5 -2.5 ...]
-                                    [--looks 1 2] [--rivals without both] [--enough 0.3 0.4] [--unexplained 0 0.007]
+                                    [--looks 1 2] [--rivals without both] [--enough 0.3 0.4] [--max_error 0 0.007]
 
 Pictures are drawn once each, of up to 96 triples that neither training nor any scored list shows and of the pairs of
 one colour that no list holds, so that how to look (lab7/diffusion_classifier.py) is chosen without a look at the
@@ -10,9 +10,9 @@ lists. Each object is held against its absence ("without"), or against the other
 under the ROC curve: how often a picture in which the judge finds all that was asked for has more evidence for the least
 evident object than a picture in which it does not; 0.5 is chance. It is told for conditions of different colours and
 for those with a colour twice.
-Then, for each `enough` and `unexplained`: what would be found, how many pictures would be exactly right, would hold
+Then, for each `accept_threshold` and `max_error`: what would be found, how many pictures would be exactly right, would hold
 something twice (lab7/judge/blobs.py), and would be right in both, of all and of those with a colour twice, and how many
-would be drawn for one that is kept, if up to `tries` of a condition's pictures, in random order, were drawn until one
+would be drawn for one that is kept, if up to `num_candidates` of a condition's pictures, in random order, were drawn until one
 is good enough.
 """
 
@@ -29,8 +29,8 @@ from torch import Tensor
 from lab7.ablation.evaluate import LISTS, as_stored
 from lab7.ablation.results import find_run
 from lab7.dataset.conditions import conditions_tensor, load_list
-from lab7.diffusion_classifier import LOG_SNR, errors, evidence, verdict
-from lab7.judge.blobs import holds_twice
+from lab7.diffusion_classifier import LOG_SNR, acceptance, class_error_ratio, errors
+from lab7.judge.blobs import has_duplicate
 from lab7.judge.metrics import exact_hits, top_k_hits
 from lab7.judge.networks import default_judge
 from lab7.pipeline import LOOKS, load_pipeline
@@ -47,16 +47,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", default="laptop")
     parser.add_argument("--samples", type=int, default=16)
-    parser.add_argument("--tries", type=int, default=8)
+    parser.add_argument("--num_candidates", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--log-snr", type=float, nargs="+", default=[-1.5, LOG_SNR, -3.5])
     parser.add_argument("--looks", type=int, nargs="+", default=[LOOKS])
     parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=list(RIVALS))
-    parser.add_argument("--enough", type=float, nargs="+", default=[0.2, 0.3, 0.4, 0.6])
-    parser.add_argument("--unexplained", type=float, nargs="+", default=[0.0, 0.007, 0.008, 0.01])
+    parser.add_argument("--accept_threshold", type=float, nargs="+", default=[0.2, 0.3, 0.4, 0.6])
+    parser.add_argument("--max_error", type=float, nargs="+", default=[0.0, 0.007, 0.008, 0.01])
     options = parser.parse_args()
-    if options.tries > options.samples:
-        raise UserError(f"--tries {options.tries}: more than the --samples {options.samples} of a triple")
+    if options.num_candidates > options.samples:
+        raise UserError(f"--tries {options.num_candidates}: more than the --samples {options.samples} of a triple")
     torch.set_num_threads(options.threads)
     folder = find_run(options.run)
     if folder is None:
@@ -65,12 +65,17 @@ def main() -> None:
     lists = [names for name in LISTS if (names := load_list(name))]
     asked = other_triples(lists) + other_pairs(lists)
     labels = conditions_tensor(asked).repeat_interleave(options.samples, dim=0)  # (N, 24)
-    pictures = pipeline.draw(asked, samples=options.samples, tries=1, size=pipeline.image_size, progress=True)
+    pictures = pipeline.draw(asked, samples=options.samples, num_candidates=1, size=pipeline.image_size, progress=True)
     images = as_stored(pictures)
     outputs = judge.probabilities(images)
     hits, exact = top_k_hits(outputs, labels), exact_hits(outputs, labels)
-    complete, twice = hits == labels.sum(dim=1), holds_twice(images, labels)
-    kept = {"found": hits / labels.sum(dim=1), "exact": exact, "twice": twice, "right": exact & ~twice}  # (N,) each
+    complete, twice = hits == labels.sum(dim=1), has_duplicate(images, labels)
+    kept = {
+        "found": hits / labels.sum(dim=1),
+        "exact": exact,
+        "duplicated": twice,
+        "exact_without_duplicates": exact & ~twice,
+    }  # (N,) each
     alike = torch.tensor([len({name.split()[0] for name in names}) < len(names) for names in asked])
     alike = alike.repeat_interleave(options.samples)  # (N,): two of the asked objects have one colour
     x_0 = pipeline.normaliser.from_pixels(pictures)
@@ -79,32 +84,32 @@ def main() -> None:
 
     @torch.autocast("cpu", torch.bfloat16, enabled=bf16)
     def seen(log_snr: float, looks: int, rivals: str) -> tuple[Tensor, Tensor]:
-        """The evidence (N, 24), and what is left unexplained (N,)."""
+        """The evidence (N, 24), and what is left max_error (N,)."""
         found, left = [], []
         for rows in torch.arange(len(x_0)).split(64):
             what = (pipeline.model, pipeline.schedule, x_0[rows], labels[rows], noises[:looks])
             how = {"target": pipeline.preset.diffusion.target, "log_snr": log_snr, "exchange": rivals == "both"}
             whole, without = errors(*what, **how)  # type: ignore[arg-type]
-            found.append(evidence(whole, without))
+            found.append(class_error_ratio(whole, without))
             left.append(whole)
         return torch.cat(found), torch.cat(left)
 
     print(f"{len(pictures)} pictures, {int(complete.sum())} complete, {int(twice.sum())} hold something twice\n")
-    told = ("log SNR", "looks", "rivals", "area", "other colours", "a colour twice", "enough", "unexplained")
+    told = ("log SNR", "looks", "rivals", "area", "other colours", "a colour twice", "accept_threshold", "max_error")
     columns = (*told, *kept, "right, a colour twice", "drawn")
     print(f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     for log_snr, looks, rivals in itertools.product(options.log_snr, options.looks, options.rivals):
         found, left = seen(log_snr, looks, rivals)
         least = found.amin(dim=1)
         areas = [area(least[of], complete[of]) for of in (torch.ones_like(alike), ~alike, alike)]
-        for enough, unexplained in itertools.product(options.enough, options.unexplained):
-            good = verdict(found, left, enough, unexplained or math.inf).view(len(asked), -1)
-            chosen, drawn = choose(good, options.tries, enough)  # (conditions, ORDERS)
+        for accept_threshold, max_error in itertools.product(options.accept_threshold, options.max_error):
+            good = acceptance(found, left, accept_threshold, max_error or math.inf).view(len(asked), -1)
+            chosen, drawn = choose(good, options.num_candidates, enough)  # (conditions, ORDERS)
             of_kept = {name: each.view_as(good).gather(1, chosen).double() for name, each in kept.items()}
             shares = [float(each.mean()) for each in of_kept.values()]
-            shares.append(float(of_kept["right"][alike.view_as(good)[:, 0]].mean()))
+            shares.append(float(of_kept["exact_without_duplicates"][alike.view_as(good)[:, 0]].mean()))
             cells = [f"{log_snr:g}", str(looks), rivals, *(f"{each:.3f}" for each in areas)]
-            cells += [f"{enough:g}", f"{unexplained:g}", *(f"{share:.3f}" for share in shares), f"{drawn:.2f}"]
+            cells += [f"{enough:g}", f"{max_error:g}", *(f"{share:.3f}" for share in shares), f"{drawn:.2f}"]
             print(f"| {' | '.join(cells)} |", flush=True)
 
 
@@ -115,17 +120,17 @@ def other_pairs(lists: list[list[list[str]]]) -> list[list[str]]:
     return [pair for pair in pairs if frozenset(pair) not in taken]
 
 
-def choose(evident: Tensor, tries: int, enough: float) -> tuple[Tensor, float]:
+def choose(evident: Tensor, num_candidates: int, accept_threshold: float) -> tuple[Tensor, float]:
     """Which of the K pictures of every condition (N, K) would be kept, as a column for each of ORDERS (N, ORDERS), and
     how many would be drawn for one."""
     generator, columns, drawn = torch.Generator().manual_seed(0), [], 0.0
     for _ in range(ORDERS):
-        order = torch.rand(evident.shape, generator=generator).argsort(dim=1)[:, :tries]
+        order = torch.rand(evident.shape, generator=generator).argsort(dim=1)[:, :num_candidates]
         seen = evident.gather(1, order)
         good = seen >= enough
         place = torch.where(good.any(dim=1), good.int().argmax(dim=1), seen.argmax(dim=1))
         columns.append(order.gather(1, place[:, None]))
-        drawn += float(torch.where(good.any(dim=1), place + 1, tries).double().mean()) / ORDERS
+        drawn += float(torch.where(good.any(dim=1), place + 1, num_candidates).double().mean()) / ORDERS
     return torch.cat(columns, dim=1), drawn
 
 

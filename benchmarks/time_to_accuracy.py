@@ -47,9 +47,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from students import StudentsUNet
 
 STUDENTS = (
-    *("schedule=cosine", "target=eps", "weight=none", "normalise=plain", "draw_t=uniform", "drop_probability=0"),
+    *(
+        "schedule=cosine",
+        "target=eps",
+        "loss_weighting=none",
+        "normalise=plain",
+        "timestep_sampling=uniform",
+        "drop_probability=0",
+    ),
     *("optimizer=adamw", "learning_rate=1e-4", "weight_decay=0.01", "batch_size=32", "ema_decay=0", "precision=fp32"),
-    *("guidance_scale=1", "stop_at=0"),
+    *("guidance_scale=1", "t_end=0"),
 )
 
 
@@ -183,7 +190,7 @@ def loss_of(
             generator,
             plan.target,
             plan.drop_probability,
-            plan.draw_t,
+            plan.timestep_sampling,
             plan.weight,
         )
 
@@ -193,7 +200,7 @@ def score(pipeline: Pipeline, judge: Any, second: Any, samples: int) -> dict[str
     found = {}
     for name in experiments.LISTS:
         if conditions := load_list(name):
-            told = experiments.score(pipeline, judge, conditions, samples=samples, second=second, tries=1)
+            told = experiments.score(pipeline, judge, conditions, samples=samples, second=second, num_candidates=1)
             found[name] = {key: told[key] for key in ("top_k", "exact")} | {"second": told["second_judge"]["top_k"]}
     return {"accuracy": found}
 

@@ -73,7 +73,7 @@ def drop_condition(condition: Tensor, probability: float, generator: torch.Gener
     return condition * keep
 
 
-def draw_t(schedule: NoiseSchedule, count: int, generator: torch.Generator, how: str = "uniform") -> Tensor:
+def sample_timesteps(schedule: NoiseSchedule, count: int, generator: torch.Generator, how: str = "uniform") -> Tensor:
     """Steps t in 1..T, (count,) int64 on the generator's device.
 
     "uniform" draws each on its own. "stratified" draws one in each of `count` equal parts of 1..T: each is uniform
@@ -90,7 +90,7 @@ def draw_t(schedule: NoiseSchedule, count: int, generator: torch.Generator, how:
     return (1 + (schedule.num_steps * place).long()).clamp(max=schedule.num_steps)
 
 
-def loss_weight(schedule: NoiseSchedule, t: Tensor, kind: str, weight: str) -> Tensor:
+def loss_weights(schedule: NoiseSchedule, t: Tensor, kind: str, loss_weighting: str) -> Tensor:
     """What to multiply each step's loss by, (B,) or the like of t, for a network that answers with `kind`.
 
     With SNR = alpha_bar / (1 - alpha_bar), the error of x_0 then counts min(SNR, 5) times with "min_snr" (Hang et al.
@@ -99,7 +99,7 @@ def loss_weight(schedule: NoiseSchedule, t: Tensor, kind: str, weight: str) -> T
     """
     snr = schedule.alpha_bar[t] / (1 - schedule.alpha_bar[t])
     of_x_0 = {"eps": snr, "x_0": torch.ones_like(snr), "v": snr + 1}[kind]  # what the plain loss gives it
-    wanted = {"none": of_x_0, "min_snr": snr.clamp(max=5), "v": (snr + 1).clamp(max=20)}[weight]
+    wanted = {"none": of_x_0, "min_snr": snr.clamp(max=5), "v": (snr + 1).clamp(max=20)}[loss_weighting]
     return wanted / of_x_0
 
 
@@ -111,17 +111,17 @@ def loss(
     generator: torch.Generator,
     target: str = "eps",
     drop_probability: float = 0.0,
-    how_t: str = "uniform",
-    weight: str = "none",
+    timestep_sampling: str = "uniform",
+    loss_weighting: str = "none",
 ) -> Tensor:
     """The training loss of one batch: draw t in 1..T and eps from N(0, I), then the mean squared error of the
     network's answer (DDPM, Ho et al. 2020, algorithm 1 and eq. 14). The generator's device is x_0's."""
-    t = draw_t(schedule, x_0.shape[0], generator, how_t)
+    t = sample_timesteps(schedule, x_0.shape[0], generator, timestep_sampling)
     eps = torch.randn(x_0.shape, generator=generator, device=x_0.device, dtype=x_0.dtype)
     condition = drop_condition(condition, drop_probability, generator)
     x_t = add_noise(schedule, x_0, t, eps)
-    answer, wanted = model(x_t, t, condition).float(), target_for(schedule, x_0, eps, t, target)
-    if weight == "none":
-        return F.mse_loss(answer, wanted)
-    each = (answer - wanted).square().mean(dim=(1, 2, 3))  # (B,)
-    return (loss_weight(schedule, t, target, weight) * each).mean()
+    predicted, wanted = model(x_t, t, condition).float(), target_for(schedule, x_0, eps, t, target)
+    if loss_weighting == "none":
+        return F.mse_loss(predicted, wanted)
+    each = (predicted - wanted).square().mean(dim=(1, 2, 3))  # (B,)
+    return (loss_weights(schedule, t, target, loss_weighting) * each).mean()

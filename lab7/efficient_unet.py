@@ -151,7 +151,7 @@ class EfficientUNet(nn.Module):
         widths: Sequence[int] = (160, 192),
         blocks: Sequence[int] = (2, 2),
         embedding: int = 192,
-        tokens: str = "yes",
+        tokens: bool = True,
         tokens_at: str = "lowest",
         scale_by: str = "one_plus",
         condition_at: str = "up_down",
@@ -163,13 +163,13 @@ class EfficientUNet(nn.Module):
         self.num_steps, self.patch, self.condition_at, self.last = num_steps, patch, condition_at, len(widths) - 1
         self.time = nn.Sequential(nn.Linear(128, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.label = nn.Linear(num_classes, embedding, bias=False) if condition_at != "none" else None
-        tokens = tokens if condition_at != "none" else "no"
+        tokens = tokens and condition_at != "none"
         # One token a class, and one more that is always there, so that an empty condition has something to look at.
-        self.tokens = nn.Parameter(torch.randn(num_classes + 1, embedding)) if tokens != "no" else None
+        self.tokens = nn.Parameter(torch.randn(num_classes + 1, embedding)) if tokens else None
 
         def level(way: str, place: int) -> Level:
             lowest = place == self.last
-            told = tokens != "no" and self.hears(way, place) and (lowest or tokens_at == "all")
+            told = tokens and self.hears(way, place) and (lowest or tokens_at == "all")
             return Level(widths[place], blocks[place], embedding, lowest, embedding if told else 0, scale_by)
 
         self.stem = Convolution(3 * patch**2, widths[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lab7 import config
-from lab7.config import Preset
+from lab7.config import Preset, SamplingConfig
 from lab7.dataset.conditions import conditions_tensor
 from lab7.dataset.normalizer import Normaliser
-from lab7.diffusion_classifier import best_of_tries, errors, evidence, verdict
+from lab7.diffusion_classifier import acceptance, best_of_n, class_error_ratio, errors
 from lab7.efficient_unet import EfficientUNet
-from lab7.samplers import SAMPLERS, Callback
+from lab7.samplers import SAMPLERS, Callback, guided_denoiser
 from lab7.schedule import NoiseSchedule
 from lab7.unet import UNet
 from lab7.utils.files import UserError, atomic_path, short
 from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision
+from lab7.utils.seeds import mix_seed
 
-CLAMPS = ("none", "output", "x_0")
-LOOKS = 2  # noises in which a drawn picture is looked at, where more than one try is allowed
+RATING_NOISES = 2  # noises in which a candidate is rated
 
 
 def build_model(preset: Preset, seed: int = 0) -> nn.Module:
@@ -42,7 +42,7 @@ def build_model(preset: Preset, seed: int = 0) -> nn.Module:
         if switches.pop("network") == "report":
             return UNet(**sizes, **switches)
         common = {name: switches[name] for name in ("condition_at", "embeddings")}
-        return EfficientUNet(**sizes, **dataclasses.asdict(preset.modern), **common)
+        return EfficientUNet(**sizes, **dataclasses.asdict(preset.efficient), **common)
 
 
 def make_schedule(preset: Preset) -> NoiseSchedule:
@@ -107,94 +107,76 @@ class Pipeline:
         """Model space -> model space with pixels outside [-1, 1] brought back to it."""
         return self.normaliser.from_pixels(self.normaliser.decode(x).clamp(-1, 1))
 
-    def look(self, x_0: Tensor, labels: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """How evident each asked object is to the network in x_0 (B, 3, S, S) of model space, (B, 24), infinite where
-        labels (B, 24) are 0, and what is left unexplained, the mean squared error of x_0 under the whole condition,
-        (B,): see evidence.py. `seed` makes the noises to look in, the same for all pictures."""
-        noises = self.noise(LOOKS, torch.Generator().manual_seed(_mix(-1 - seed, 0)))
+    def rate(self, x_0: Tensor, labels: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """The class error ratios (B, 24) of pictures x_0 (B, 3, S, S) in model space, infinite where labels (B, 24) are
+        0, and their denoising errors (B,): see diffusion_classifier. `seed` makes the noises, the same for all."""
+        noises = self.noise(RATING_NOISES, torch.Generator().manual_seed(mix_seed(seed, 1)))
         target = self.preset.diffusion.target
-        whole, without = errors(self.model, self.schedule, x_0, labels, noises, target=target, exchange=True)
-        return evidence(whole, without), whole
+        whole, without = errors(self.model, self.schedule, x_0, labels, noises, target=target, swap=True)
+        return class_error_ratio(whole, without), whole
 
-    def draw(
+    def __call__(
         self,
         conditions: Sequence[Sequence[str]],
         *,
-        sampler: str | None = None,
-        num_steps: int | None = None,
-        guidance_scale: float | None = None,
-        spacing: str | None = None,
-        stop_at: float | None = None,
-        guidance_interval: tuple[float, float] | None = None,
-        precision: str | None = None,
+        sampling: SamplingConfig | None = None,
         samples: int = 1,
         seed: int = 0,
-        batch_size: int = 64,
         size: int = 64,
-        clamp: str | None = None,
-        tries: int | None = None,
-        enough: float | None = None,
-        unexplained: float | None = None,
+        batch_size: int = 64,
         callback: Callback | None = None,
         progress: bool = False,
+        **changes: Any,
     ) -> Tensor:
         """Draw every condition `samples` times -> (len(conditions) * samples, 3, size, size) in about [-1, 1].
 
-        All samples of the first condition come first. What is not given comes from the preset's `sampling`.
-        The noise of a picture depends on the seed and on its place in the list alone, not on the batch size.
-        `clamp` brings pixels back to [-1, 1] in the "output" once, or in the predicted "x_0" at every step. A picture
-        in which some asked object is less evident to the network than `enough`, or more is `unexplained` for each, is
-        drawn anew, up to `tries` times in all, and the best is kept (see evidence.verdict); `callback` wants one try.
-        Raises UserError for an unknown sampler or clamp, a bad number of steps, samples or tries, and bad conditions.
+        All samples of the first condition come first. How they are drawn is `sampling`, by default the preset's, with
+        `changes` to its fields, such as num_steps=20. The noise of a picture depends on the seed and on its place in
+        the list alone, not on the batch size. Raises UserError for a bad setting, condition or number of samples, and
+        for a callback where several candidates are drawn for each picture.
         """
-        plan = self.preset.sampling
-        function = _known("sampler", sampler or plan.sampler, SAMPLERS)
-        clamp = _known("clamp", clamp or plan.clamp, {name: name for name in CLAMPS})
-        tries = (1 if callback else plan.tries) if tries is None else tries
-        enough = plan.enough if enough is None else enough
-        unexplained = plan.unexplained if unexplained is None else unexplained
-        for what, number in (("samples", samples), ("tries", tries)):
-            if number < 1:
-                raise UserError(f"the number of {what} must be at least 1, not {number}")
-        if callback and tries > 1:
-            raise UserError(f"a callback follows one drawing of each picture; set tries to 1, not {tries}")
-        steps = min(plan.num_steps, self.schedule.num_steps) if num_steps is None else num_steps
-        spacing = spacing or plan.spacing
-        stop_at = plan.stop_at if stop_at is None else stop_at
-        self.schedule.timesteps(steps, spacing, stop_at)
+        plan = self.sampling(sampling, **changes)
+        if samples < 1:
+            raise UserError(f"the number of samples must be at least 1, not {samples}")
+        if callback and plan.num_candidates > 1:
+            raise UserError(f"a callback needs num_candidates=1, not {plan.num_candidates}")
+        timesteps = self.schedule.timesteps(plan.num_steps, plan.timestep_spacing, plan.t_end)
         labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)  # (N * K, 24)
-        bf16 = choose_precision(self.device, precision or plan.draw_precision) == "bf16"
         if self.device.type == "cpu":
             keep_memory()
         self.model.eval()
 
-        def draw_rows(rows: Tensor, attempt: int) -> Tensor:
-            """x_0 in model space of some rows of `labels`, from noise that each attempt has for itself."""
-            own = seed if attempt == 0 else _mix(seed, -attempt)
-            generators = [torch.Generator().manual_seed(_mix(own, row)) for row in rows.tolist()]
-            x_0 = function(
+        def draw(rows: Tensor, attempt: int) -> Tensor:
+            """x_0 in model space of some rows of `labels`; each attempt has noise of its own."""
+            generators = [torch.Generator().manual_seed(mix_seed(seed, 0, row, attempt)) for row in rows.tolist()]
+            denoise = guided_denoiser(
                 self.model,
                 self.schedule,
-                torch.cat([self.noise(1, generator) for generator in generators]),
                 labels[rows],
-                steps,
-                plan.guidance_scale if guidance_scale is None else guidance_scale,
-                generators,
-                callback,
                 target=self.preset.diffusion.target,
-                transform_x_0=self.clamp if clamp == "x_0" else None,
-                spacing=spacing,
-                stop_at=stop_at,
-                guidance_interval=guidance_interval or (plan.guidance_from, plan.guidance_to),
+                guidance_scale=plan.guidance_scale,
+                guidance_interval=(plan.guidance_from, plan.guidance_to),
+                clamp=self.clamp if plan.clamp == "x_0" else None,
             )
-            return self.clamp(x_0) if clamp == "output" else x_0
+            x_T = torch.cat([self.noise(1, generator) for generator in generators])
+            x_0 = SAMPLERS[plan.sampler](denoise, self.schedule, timesteps, x_T, generators, callback)
+            return self.clamp(x_0) if plan.clamp == "output" else x_0
 
-        def look(x_0: Tensor, rows: Tensor) -> Tensor:
-            return verdict(*self.look(x_0, labels[rows], seed), enough, unexplained or math.inf).cpu()
+        def rate(x_0: Tensor, rows: Tensor) -> Tensor:
+            ratios, error = self.rate(x_0, labels[rows], seed)
+            return acceptance(ratios, error, plan.accept_threshold, plan.max_error or math.inf).cpu()
 
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            kept = best_of_tries(draw_rows, look, len(labels), tries, enough, batch_size, progress)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=plan.draw_precision == "bf16"):
+            kept = best_of_n(draw, rate, len(labels), plan.num_candidates, plan.accept_threshold, batch_size, progress)
         return torch.cat([self.to_pixels(part, size) for part in kept.split(batch_size)])
+
+    def sampling(self, sampling: SamplingConfig | None = None, **changes: Any) -> SamplingConfig:
+        """What a call with these arguments draws with: precision chosen, and at most T steps unless they are given."""
+        plan = sampling or self.preset.sampling
+        if "num_steps" not in changes:
+            plan = dataclasses.replace(plan, num_steps=min(plan.num_steps, self.schedule.num_steps))
+        plan = config.change_sampling(plan, **changes)
+        return dataclasses.replace(plan, draw_precision=choose_precision(self.device, plan.draw_precision))  # type: ignore[arg-type]
 
 
 def load_pipeline(path: Path | str, device: str | torch.device = "cpu") -> Pipeline:
@@ -250,14 +232,3 @@ def _read_weights(path: Path | str) -> tuple[Path, dict[str, Tensor], dict[str, 
 def _not_ours(path: Path, error: Exception) -> UserError:
     reason = str(error).splitlines()[0]
     return UserError(f"{short(path)}: not weights that 'lab7 train' wrote ({reason})")
-
-
-def _known(what: str, name: str, table: Mapping[str, Any]) -> Any:
-    if name not in table:
-        raise UserError(f"unknown {what} '{name}'; known: {', '.join(table)}")
-    return table[name]
-
-
-def _mix(seed: int, index: int) -> int:
-    """One seed out of two numbers, far from those of neighbouring pairs."""
-    return (seed * 1_000_003 + index * 7_919 + 12_345) % (2**63 - 1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lab7.utils.files import UserError
 
-SPACINGS = ("time", "log_snr")
+TIMESTEP_SPACINGS = ("time", "log_snr")
 NAMES = ("linear", "linear_eq3", "linear_listing", "cosine", "shifted")
 
 
@@ -119,28 +119,28 @@ class NoiseSchedule(nn.Module):
             variance=((1 - a_s) / (1 - a_t) * beta_ts).float(),
         )
 
-    def timesteps(self, num_steps: int | None = None, spacing: str = "time", stop_at: float = 0.0) -> list[int]:
+    def timesteps(self, num_steps: int | None = None, timestep_spacing: str = "time", t_end: float = 0.0) -> list[int]:
         """The steps that a sampler visits, T first and 0 last: `num_steps` strides.
 
-        None is visited below `stop_at` * T, from where the last stride leads straight to 0: the picture predicted there
+        None is visited below `t_end` * T, from where the last stride leads straight to 0: the picture predicted there
         is then the answer.
 
         Strides are equal in "time", or in "log_snr", the logarithm of alpha_bar / (1 - alpha_bar) (Lu et al. 2022), of
         which only -10 to 10 counts: beyond, all is noise or all is picture. Where whole steps are too coarse for that,
-        neighbours move apart. Raises UserError unless 1 <= num_steps <= T and 0 <= stop_at < 1, where more steps are
-        asked for than lie above `stop_at`, and for another spacing.
+        neighbours move apart. Raises UserError unless 1 <= num_steps <= T and 0 <= t_end < 1, where more steps are
+        asked for than lie above `t_end`, and for another spacing.
         """
         count = self.num_steps if num_steps is None else num_steps
         if not 1 <= count <= self.num_steps:
             raise UserError(f"the number of sampling steps must be 1 to {self.num_steps}, not {count}")
-        if spacing not in SPACINGS:
-            raise UserError(f"unknown spacing '{spacing}'; known: {', '.join(SPACINGS)}")
-        if not 0 <= stop_at < 1:
-            raise UserError(f"stop_at is a share of T from 0 to below 1, not {stop_at}")
-        lowest = max(1, round(stop_at * self.num_steps))
+        if timestep_spacing not in TIMESTEP_SPACINGS:
+            raise UserError(f"unknown timestep_spacing '{timestep_spacing}'; known: {', '.join(TIMESTEP_SPACINGS)}")
+        if not 0 <= t_end < 1:
+            raise UserError(f"t_end is a share of T from 0 to below 1, not {t_end}")
+        lowest = max(1, round(t_end * self.num_steps))
         if count > (most := self.num_steps - lowest + 1):
-            raise UserError(f"only {most} steps lie above stop_at={stop_at}, not {count}; ask for fewer")
-        if spacing == "time":
+            raise UserError(f"only {most} steps lie above t_end={t_end}, not {count}; ask for fewer")
+        if timestep_spacing == "time":
             last = max(self.num_steps / count, lowest)  # the least t that is visited
             stride = (self.num_steps - last) / max(count - 1, 1)
             return [*(round(self.num_steps - stride * k) for k in range(count)), 0]

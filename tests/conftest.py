@@ -16,12 +16,12 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture(scope="session")
-def tiny_standin(tmp_path_factory) -> Path:
+def tiny_synthetic(tmp_path_factory) -> Path:
     """Twelve scenes of the stand-in: 36 64x64 pictures with the shipped lists; to be read, not changed."""
-    from lab7.dataset.synthetic import write_standin
+    from lab7.dataset.synthetic import write_synthetic
 
-    folder = tmp_path_factory.mktemp("standin")
-    write_standin(folder, scenes=12, processes=1, progress=False)
+    folder = tmp_path_factory.mktemp("synthetic")
+    write_synthetic(folder, scenes=12, processes=1, progress=False)
     return folder
 
 

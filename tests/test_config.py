@@ -15,7 +15,7 @@ def test_course_preset_has_the_reports_hyperparameters():
     course = get_preset("course")
     assert (course.model.n_feature, course.data.image_size, course.diffusion.num_steps) == (256, 64, 1000)
     assert (course.train.batch_size, course.train.epochs, course.train.learning_rate) == (32, 500, 1e-3)
-    assert (course.train.plan, course.data.normalise, course.sampling.num_steps) == ("report", "plain", 1000)
+    assert (course.train.lr_schedule, course.data.normalise, course.sampling.num_steps) == ("report", "plain", 1000)
 
 
 @given(st.integers(1, 4096))
@@ -47,7 +47,7 @@ def test_bad_settings_are_told_in_one_line(setting, message):
 
 def test_several_numbers_are_given_with_commas():
     for text in ("128,192", "(128, 192)", "[128, 192]"):
-        assert override(get_preset("laptop"), [f"widths={text}"]).modern.widths == (128, 192)
+        assert override(get_preset("laptop"), [f"widths={text}"]).efficient.widths == (128, 192)
     with pytest.raises(UserError, match="widths must be a whole number, not 'wide'"):
         override(get_preset("laptop"), ["widths=128,wide"])
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from lab7.diffusion import (
     TARGETS,
     add_noise,
-    draw_t,
     drop_condition,
     eps_from_x_0,
     loss,
@@ -97,7 +96,7 @@ def test_steps_are_drawn_from_one_to_T_evenly():
 def test_each_way_of_drawing_steps_is_even_and_stratified_ones_cover_all_parts(how):
     schedule = NoiseSchedule("linear", 10)
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.stack([draw_t(schedule, 5, generator, how) for _ in range(4000)])  # (4000, 5)
+    drawn = torch.stack([sample_timesteps(schedule, 5, generator, how) for _ in range(4000)])  # (4000, 5)
     counts = torch.bincount(drawn.flatten(), minlength=11)
     assert counts[0] == 0 and len(counts) == 11
     assert (counts[1:] - 2000).abs().max() < 5 * 2000**0.5
@@ -108,7 +107,7 @@ def test_each_way_of_drawing_steps_is_even_and_stratified_ones_cover_all_parts(h
 def test_logit_normal_steps_are_stratified_and_as_many_as_the_formula_says():
     schedule = NoiseSchedule("linear", 1000)
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.stack([draw_t(schedule, 4, generator, "logit_normal") for _ in range(4000)])  # (4000, 4)
+    drawn = torch.stack([sample_timesteps(schedule, 4, generator, "logit_normal") for _ in range(4000)])  # (4000, 4)
     assert drawn.min() >= 1 and drawn.max() <= 1000
     bounds = [round(1000 * e) for e in (0.33753, 0.5, 0.66247)]  # 1 / (1 + exp(-z)) at the quartiles z of a normal
     part = torch.bucketize(drawn, torch.tensor(bounds) + 0.5).sort(dim=1).values
@@ -135,7 +134,7 @@ def test_a_weight_is_one_of_the_error_of_the_picture_whatever_is_predicted(kind,
         return {"eps": eps, "x_0": guess, "v": a * eps - s * guess}[kind]
 
     seen = []
-    got = loss(model, schedule, x_0, torch.zeros(4, 24), generator, kind, how_t="stratified", weight=weight)
+    got = loss(model, schedule, x_0, torch.zeros(4, 24), generator, kind, timestep_sampling="stratified", weight=weight)
     alpha_bar = schedule.alpha_bar[seen[0]]
     snr = alpha_bar / (1 - alpha_bar)
     counted = {"min_snr": snr.clamp(max=5), "v": (snr + 1).clamp(max=20)}[weight]

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from lab7.diffusion import TARGETS, target_for
-from lab7.diffusion_classifier import best_of_tries, error, errors, evidence, rivals, step_at, verdict
+from lab7.diffusion_classifier import (
+    acceptance,
+    alternative_conditions,
+    best_of_n,
+    class_error_ratio,
+    error,
+    errors,
+    step_at,
+)
 from lab7.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule("cosine", 200)
@@ -55,7 +63,7 @@ def noises(count):
 def test_evidence_is_the_log_ratio_of_the_errors_without_an_object_and_with_all(target):
     x_0 = torch.stack([picture(2, 7), picture(5)])
     condition = torch.stack([one_hot(2, 7), one_hot(5)])
-    found = evidence(*errors(knowing(target), SCHEDULE, x_0, condition, noises(2), target=target))
+    found = class_error_ratio(*errors(knowing(target), SCHEDULE, x_0, condition, noises(2), target=target))
     assert found.shape == (2, 24)
     error = (x_0[0] - picture(2, 7) + 0.3).square().mean()
     without = (x_0[0] - picture(7) + 0.3).square().mean()
@@ -65,15 +73,19 @@ def test_evidence_is_the_log_ratio_of_the_errors_without_an_object_and_with_all(
 
 def test_a_missing_object_is_found_out():
     asked = one_hot(2, 7, 20)[None]
-    whole = evidence(*errors(knowing("x_0"), SCHEDULE, picture(2, 7, 20)[None], asked, noises(1), target="x_0"))
-    lacking = evidence(*errors(knowing("x_0"), SCHEDULE, picture(2, 20, 20)[None], asked, noises(1), target="x_0"))
+    whole = class_error_ratio(
+        *errors(knowing("x_0"), SCHEDULE, picture(2, 7, 20)[None], asked, noises(1), target="x_0")
+    )
+    lacking = class_error_ratio(
+        *errors(knowing("x_0"), SCHEDULE, picture(2, 20, 20)[None], asked, noises(1), target="x_0")
+    )
     assert whole.min() > 0.5
     assert lacking.argmin() == 7 and lacking[0, 7] < 0 < lacking[0, 2]
 
 
 def test_each_object_is_held_against_nothing_and_against_the_other_shapes_of_its_colour():
     condition = torch.stack([one_hot(2, 10), one_hot(23), one_hot(1, 9, 17)])  # blue cube and sphere; yellow; all reds
-    rows, classes, others = rivals(condition, exchange=False)
+    rows, classes, others = alternative_conditions(condition, exchange=False)
     assert list(zip(rows.tolist(), classes.tolist(), strict=True)) == [
         (0, 2),
         (0, 10),
@@ -86,7 +98,7 @@ def test_each_object_is_held_against_nothing_and_against_the_other_shapes_of_its
         torch.equal(other, condition[row] - one_hot(index))
         for row, index, other in zip(rows, classes, others, strict=True)
     )
-    rows, classes, others = rivals(condition, exchange=True)
+    rows, classes, others = alternative_conditions(condition, exchange=True)
     told = {
         (int(row), int(index), tuple(other.nonzero().flatten().tolist()))
         for row, index, other in zip(rows, classes, others, strict=True)
@@ -102,7 +114,7 @@ def test_one_thing_twice_passes_for_another_of_its_colour_unless_shapes_are_exch
     def least(picture, exchange):
         model = knowing("x_0", alike())
         wrong = errors(model, SCHEDULE, picture[None], blue_cube_and_sphere, noises(1), target="x_0", exchange=exchange)
-        return evidence(*wrong).min().item()
+        return class_error_ratio(*wrong).min().item()
 
     both, cube_twice = 0.1 + alike()[2] + alike()[10], 0.1 + 2 * alike()[2]
     assert least(both, exchange=False) > 1 and least(both, exchange=True) > 1
@@ -111,17 +123,19 @@ def test_one_thing_twice_passes_for_another_of_its_colour_unless_shapes_are_exch
 
 
 def test_nothing_asked_is_as_evident_as_can_be():
-    found = evidence(*errors(knowing("x_0"), SCHEDULE, picture(1)[None], torch.zeros(1, 24), noises(1), target="x_0"))
+    found = class_error_ratio(
+        *errors(knowing("x_0"), SCHEDULE, picture(1)[None], torch.zeros(1, 24), noises(1), target="x_0")
+    )
     assert torch.isinf(found).all()
 
 
 def test_what_stands_there_unasked_makes_the_best_evidence_worse_than_enough():
     asked = one_hot(2, 7)[None]
 
-    def judged(x_0, unexplained):
-        found = evidence(*errors(knowing("x_0"), SCHEDULE, x_0[None], asked, noises(1), target="x_0"))
+    def judged(x_0, max_error):
+        found = class_error_ratio(*errors(knowing("x_0"), SCHEDULE, x_0[None], asked, noises(1), target="x_0"))
         left = error(knowing("x_0"), SCHEDULE, x_0[None], asked, noises(2), target="x_0")
-        told = verdict(found, left, enough=0.4, unexplained=unexplained)
+        told = acceptance(found, left, accept_threshold=0.4, max_error=max_error)
         assert told.shape == left.shape == (1,)
         return left.item(), found.min().item(), told.item()
 
@@ -161,7 +175,7 @@ def test_only_what_is_missing_is_drawn_again_and_the_best_is_kept(batch_size):
         assert torch.equal(drawn[:, 0].long(), rows)
         return torch.where(drawn[:, 1] >= drawn[:, 0], 1.0, -((drawn[:, 1] - 1) ** 2))
 
-    kept = best_of_tries(draw, look, 5, tries=3, enough=0.5, batch_size=batch_size)
+    kept = best_of_n(draw, look, 5, num_candidates=3, accept_threshold=0.5, batch_size=batch_size)
     assert kept[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert kept[:, 1].tolist() == [0, 1, 2, 1, 1], "rows 3 and 4 never show it: attempt 1 was the least bad"
     drawn = [[row for rows, number in asked if number == attempt for row in rows] for attempt in range(3)]
@@ -171,10 +185,12 @@ def test_only_what_is_missing_is_drawn_again_and_the_best_is_kept(batch_size):
 
 @pytest.mark.parametrize("value", [-math.inf, math.nan])
 def test_the_first_is_kept_where_no_look_tells_anything(value):
-    kept = best_of_tries(worth, lambda _, rows: torch.full((len(rows),), value), 3, tries=2, enough=1.0, batch_size=2)
+    kept = best_of_n(
+        worth, lambda _, rows: torch.full((len(rows),), value), 3, num_candidates=2, accept_threshold=1.0, batch_size=2
+    )
     assert kept[:, 1].tolist() == [0, 0, 0]
 
 
 def test_a_single_try_is_not_looked_at():
-    kept = best_of_tries(worth, lambda *_: pytest.fail("looked"), 3, tries=1, enough=1.0, batch_size=2)
+    kept = best_of_n(worth, lambda *_: pytest.fail("looked"), 3, num_candidates=1, accept_threshold=1.0, batch_size=2)
     assert kept[:, 1].tolist() == [0, 0, 0]

@@ -112,9 +112,14 @@ def test_weights_of_another_shape_are_told(pipeline, tmp_path):
 
 
 def test_more_tries_are_kept_only_where_the_network_sees_more(pipeline):
-    once = pipeline.draw(CONDITIONS, size=32, tries=1)
-    assert torch.equal(pipeline.draw(CONDITIONS, size=32, tries=3, enough=-100), once), "enough at once"
-    never = {batch: pipeline.draw(CONDITIONS, size=32, tries=3, enough=100, batch_size=batch) for batch in (1, 64)}
+    once = pipeline.draw(CONDITIONS, size=32, num_candidates=1)
+    assert torch.equal(pipeline.draw(CONDITIONS, size=32, num_candidates=3, accept_threshold=-100), once), (
+        "enough at once"
+    )
+    never = {
+        batch: pipeline.draw(CONDITIONS, size=32, num_candidates=3, accept_threshold=100, batch_size=batch)
+        for batch in (1, 64)
+    }
     assert torch.allclose(never[1], never[64], atol=1e-4)
     both = torch.cat([once, never[64]])
     told, _ = pipeline.look(pipeline.normaliser.from_pixels(both), conditions_tensor(CONDITIONS).repeat(2, 1))
@@ -126,12 +131,12 @@ def test_more_tries_are_kept_only_where_the_network_sees_more(pipeline):
 def test_a_picture_that_leaves_too_much_unexplained_is_drawn_again(pipeline):
     labels = conditions_tensor(CONDITIONS)
 
-    def drawn(unexplained):
-        pictures = pipeline.draw(CONDITIONS, size=32, tries=3, enough=-100, unexplained=unexplained)
+    def drawn(max_error):
+        pictures = pipeline.draw(CONDITIONS, size=32, num_candidates=3, accept_threshold=-100, max_error=max_error)
         return pictures, pipeline.look(pipeline.normaliser.from_pixels(pictures), labels)[1]
 
     once, left = drawn(0)
-    assert left.shape == (len(CONDITIONS),) and torch.equal(once, pipeline.draw(CONDITIONS, size=32, tries=1))
+    assert left.shape == (len(CONDITIONS),) and torch.equal(once, pipeline.draw(CONDITIONS, size=32, num_candidates=1))
     assert torch.equal(drawn(10 * left.max().item())[0], once), "little enough at once"
     never, least = drawn(1e-30)
     changed = (once != never).flatten(1).any(dim=1)
@@ -139,11 +144,13 @@ def test_a_picture_that_leaves_too_much_unexplained_is_drawn_again(pipeline):
 
 
 def test_one_try_where_the_way_is_followed(pipeline):
-    pipeline = dataclasses.replace(pipeline, preset=override(pipeline.preset, ["tries=3", "enough=100"]))
+    pipeline = dataclasses.replace(
+        pipeline, preset=override(pipeline.preset, ["num_candidates=3", "accept_threshold=100"])
+    )
     steps = []
     followed = pipeline.draw(CONDITIONS, size=32, callback=lambda *told: steps.append(told[0]))
-    assert torch.equal(followed, pipeline.draw(CONDITIONS, size=32, tries=1)) and len(set(steps)) == len(steps)
+    assert torch.equal(followed, pipeline.draw(CONDITIONS, size=32, num_candidates=1)) and len(set(steps)) == len(steps)
     with pytest.raises(UserError, match="set tries to 1, not 2"):
-        pipeline.draw(CONDITIONS, tries=2, callback=lambda *_: None)
+        pipeline.draw(CONDITIONS, num_candidates=2, callback=lambda *_: None)
     with pytest.raises(UserError, match="number of tries must be at least 1, not 0"):
-        pipeline.draw(CONDITIONS, tries=0)
+        pipeline.draw(CONDITIONS, num_candidates=0)

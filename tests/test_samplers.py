@@ -81,10 +81,10 @@ def test_ddim_agrees_with_diffusers(start, name, eta, num_steps, kind):
 
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-@pytest.mark.parametrize("spacing", ["time", "log_snr"])
+@pytest.mark.parametrize("timestep_spacing", ["time", "log_snr"])
 @pytest.mark.parametrize("num_steps", [1, 2, 8, 50])
 @pytest.mark.parametrize("eta", [0, 1])
-def test_dpm_solver_pp_agrees_with_diffusers(start, name, spacing, num_steps, kind, eta):
+def test_dpm_solver_pp_agrees_with_diffusers(start, name, timestep_spacing, num_steps, kind, eta):
     from diffusers import DPMSolverMultistepScheduler
 
     x_T, condition = start
@@ -98,7 +98,7 @@ def test_dpm_solver_pp_agrees_with_diffusers(start, name, spacing, num_steps, ki
         euler_at_final=True,
         final_sigmas_type="zero",
     )
-    timesteps = schedule.timesteps(num_steps, spacing)
+    timesteps = schedule.timesteps(num_steps, timestep_spacing)
     oracle.set_timesteps(num_steps)
     sigma = ((1 - schedule.alpha_bar64) / schedule.alpha_bar64).sqrt()
     oracle.sigmas = torch.cat([sigma[timesteps[:-1]], torch.zeros(1, dtype=torch.float64)])
@@ -110,7 +110,9 @@ def test_dpm_solver_pp_agrees_with_diffusers(start, name, spacing, num_steps, ki
         noise = torch.randn(x_T.shape, generator=theirs)
         x_t = oracle.step(toy_model(x_t, steps, condition.double()), t, x_t, variance_noise=noise).prev_sample
     sampler = SAMPLERS[["dpm_solver_pp", "sde_dpm_solver_pp"][eta]]
-    got = sampler(toy_model, schedule, x_T, condition, num_steps, 1.0, ours, target=kind, spacing=spacing)
+    got = sampler(
+        toy_model, schedule, x_T, condition, num_steps, 1.0, ours, target=kind, timestep_spacing=timestep_spacing
+    )
     assert relative_error(got, x_t.float()) < 2e-4
 
 
@@ -134,7 +136,7 @@ def test_dpm_solver_pp_converges_faster_than_ddim(start):
     exact = ddim(toy_model, schedule, x_T, condition, 1000, target="v")
 
     def error(sampler, num_steps):
-        got = sampler(toy_model, schedule, x_T, condition, num_steps, target="v", spacing="log_snr")
+        got = sampler(toy_model, schedule, x_T, condition, num_steps, target="v", timestep_spacing="log_snr")
         return relative_error(got, exact)
 
     assert error(dpm_solver_pp, 40) < 0.5 * error(ddim, 40)
@@ -146,7 +148,7 @@ def test_dpm_solver_pp_converges_faster_than_ddim(start):
 def test_a_sampler_that_stops_early_answers_with_the_picture_predicted_there(sampler, kind, start):
     x_T, condition = start
     held = []
-    options = {"target": kind, "stop_at": 0.3, "callback": lambda step, t, x_t, x_0: held.append((t, x_0))}
+    options = {"target": kind, "t_end": 0.3, "callback": lambda step, t, x_t, x_0: held.append((t, x_0))}
     got = sampler(toy_model, NoiseSchedule("cosine"), x_T, condition, 5, **options)
     assert [t for t, _ in held] == [1000, 825, 650, 475, 300]
     assert torch.allclose(got, held[-1][1], atol=1e-4)

@@ -24,27 +24,33 @@ class Arm:
     claim: str = ""  # the report's, in a few words
     reported: dict[str, float] = field(default_factory=dict)  # accuracy by list, as the report prints it
     base: str = "small"  # the preset that it is trained with on two CPU cores
-    brief: tuple[str, ...] = ()  # settings for two CPU cores alone
-    drawn_by: str = ""  # the arm whose trained network it draws with; "": it is trained
-    beside: str = BASELINE  # the arm that it is compared with; "": with none, for more than one thing differs
+    cpu_settings: tuple[str, ...] = ()  # settings for two CPU cores alone
+    weights_from: str = ""  # the arm whose trained network it draws with; "": it is trained
+    baseline: str = BASELINE  # the arm that it is compared with; "": with none, for more than one thing differs
     lists: tuple[str, ...] = ()  # that it is scored on beside the usual ones
 
 
 _UP_DOWN = {"test": 0.6528, "new_test": 0.7262}
 _OURS = (
-    *("network=modern", "schedule=shifted", "target=v", "weight=none", "draw_t=stratified"),
+    *("network=efficient", "schedule=shifted", "target=v", "loss_weighting=none", "timestep_sampling=stratified"),
     *("optimizer=muon", "weight_decay=0.01", "tokens_at=all", "normalise=deviation", "shift=5"),
 )
-_OF_X_0 = ("target=x_0", "weight=v")
-_DRAWN = ("sampler=dpm_solver_pp", "sampling.num_steps=12", "guidance_scale=3", "tries=1", "enough=0.4")
-_PLACED = (*_OURS, *_DRAWN, "tokens=no")  # for tokens would tell the lowest level, wherever else the label enters
+_OF_X_0 = ("target=x_0", "loss_weighting=v")
+_DRAWN = (
+    "sampler=dpm_solver_pp",
+    "sampling.num_steps=12",
+    "guidance_scale=3",
+    "num_candidates=1",
+    "accept_threshold=0.4",
+)
+_PLACED = (*_OURS, *_DRAWN, "tokens=false")  # for tokens would tell the lowest level, wherever else the label enters
 _BRIEF = ("image_size=32", "widths=96,128", "blocks=1,1", "epochs=4")  # ten minutes on one core
 OURS = "ours_up_down"
 
 
 def _our(name: str, title: str, *settings: str, **more: Any) -> Arm:
     """An arm of our own U-Net, small enough for many trainings."""
-    options = {"base": "laptop", "brief": _BRIEF, "beside": OURS} | more
+    options = {"base": "laptop", "cpu_settings": _BRIEF, "baseline": OURS} | more
     return Arm(f"ours_{name}", f"ours: {title}", (*_PLACED, *settings), **options)
 
 
@@ -67,19 +73,21 @@ ARMS: dict[str, Arm] = {
         Arm("report_eq3", "linear schedule of eq. (3)", ("schedule=linear_eq3",)),
         Arm("report_listing", "linear schedule of the listing", ("schedule=linear_listing",)),
         Arm("report_default_init", "PyTorch's initialisation", ("init=default",), "by hand helps"),
-        Arm("report_constant", "constant learning rate", ("plan=constant",)),
-        Arm("report_plateau", "learning rate by plateau", ("plan=plateau", "evaluate_every=1")),
-        Arm("report_both_plans", "linear decay and plateau", ("plan=report", "evaluate_every=1"), "its own"),
+        Arm("report_constant", "constant learning rate", ("lr_schedule=constant",)),
+        Arm("report_plateau", "learning rate by plateau", ("lr_schedule=plateau", "evaluate_every=1")),
+        Arm("report_both_schedules", "linear decay and plateau", ("lr_schedule=report", "evaluate_every=1"), "its own"),
         Arm("report_one_plus", "(1 + c) * x + t", ("modulation=one_plus",)),
         Arm("report_adaptive", "adaptive group norm", ("modulation=adaptive",)),
         Arm("report_group_norm", "group norm instead of batch norm", ("norm=group",)),
         Arm("report_no_average", "last weights, not their average", ("ema_decay=0",)),
         Arm("report_plain", "pictures in [-1, 1], mean not subtracted", ("normalise=plain",)),
-        Arm("report_guidance_1", "no guidance", ("guidance_scale=1",), drawn_by=BASELINE),
-        Arm("report_guidance_4", "guidance 4", ("guidance_scale=4",), drawn_by=BASELINE),
-        Arm("report_clamp_output", "output clamped once", ("clamp=output",), "turns white", drawn_by=BASELINE),
-        Arm("report_clamp_x_0", "x_0 clamped at every step", ("clamp=x_0",), "turns white", drawn_by=BASELINE),
-        Arm("laptop", "our own U-Net", (*_OURS, *_OF_X_0, "draw_t=logit_normal"), base="laptop", beside=""),
+        Arm("report_guidance_1", "no guidance", ("guidance_scale=1",), weights_from=BASELINE),
+        Arm("report_guidance_4", "guidance 4", ("guidance_scale=4",), weights_from=BASELINE),
+        Arm("report_clamp_output", "output clamped once", ("clamp=output",), "turns white", weights_from=BASELINE),
+        Arm("report_clamp_x_0", "x_0 clamped at every step", ("clamp=x_0",), "turns white", weights_from=BASELINE),
+        Arm(
+            "laptop", "our own U-Net", (*_OURS, *_OF_X_0, "timestep_sampling=logit_normal"), base="laptop", baseline=""
+        ),
         _our("up_down", "condition both ways", "condition_at=up_down"),
         _our("up", "condition in up-sampling only", "condition_at=up", claim="a little worse"),
         _our("down", "condition in down-sampling only", "condition_at=down"),
@@ -87,47 +95,47 @@ ARMS: dict[str, Arm] = {
         _our("none", "no condition", "condition_at=none"),
         _our("shared", "shared modulation", "embeddings=shared", claim="only noise"),
         _our("product", "c * h + t", "scale_by=product"),
-        _our("tokens", "with object tokens", "tokens=yes", lists=("held_out",)),
+        _our("tokens", "with object tokens", "tokens=true", lists=("held_out",)),
         _our(
             "pairs",
             "object tokens, 24 pairs never shown",
-            *("tokens=yes", "holdout_pairs=yes"),
-            brief=(*_BRIEF, "epochs=5", "max_steps=1500"),  # as many steps, though of fewer pictures
-            beside="ours_tokens",
+            *("tokens=true", "holdout_pairs=true"),
+            cpu_settings=(*_BRIEF, "epochs=5", "max_steps=1500"),  # as many steps, though of fewer pictures
+            baseline="ours_tokens",
             lists=("held_out",),
         ),
-        _our("x_0", "object tokens, x_0 predicted", "tokens=yes", *_OF_X_0, beside="ours_tokens"),
+        _our("x_0", "object tokens, x_0 predicted", "tokens=true", *_OF_X_0, baseline="ours_tokens"),
         _our(
             "logit_normal",
             "that, fewer t at both ends",
-            *("tokens=yes", *_OF_X_0, "draw_t=logit_normal"),
-            beside="ours_x_0",
+            *("tokens=true", *_OF_X_0, "timestep_sampling=logit_normal"),
+            baseline="ours_x_0",
         ),
         _our(
             "whitened",
             "that, hue counting as much as brightness",
-            *("tokens=yes", *_OF_X_0, "draw_t=logit_normal", "normalise=whitened"),
-            beside="ours_logit_normal",
+            *("tokens=true", *_OF_X_0, "timestep_sampling=logit_normal", "normalise=whitened"),
+            baseline="ours_logit_normal",
         ),
         _our(
             "min_snr",
             "object tokens, x_0, min-SNR weights",
-            *("tokens=yes", "target=x_0", "weight=min_snr", "draw_t=logit_normal"),
-            beside="ours_logit_normal",
+            *("tokens=true", "target=x_0", "loss_weighting=min_snr", "timestep_sampling=logit_normal"),
+            baseline="ours_logit_normal",
         ),
         _our(
             "v_min_snr",
             "object tokens, v, min-SNR weights",
-            *("tokens=yes", "target=v", "weight=min_snr", "draw_t=logit_normal"),
-            beside="ours_min_snr",
+            *("tokens=true", "target=v", "loss_weighting=min_snr", "timestep_sampling=logit_normal"),
+            baseline="ours_min_snr",
         ),
         _our("cosine", "cosine schedule", "schedule=cosine", claim="loses information more slowly"),
         _our("linear", "linear schedule", "schedule=linear"),
-        _our("plain", "cosine, pictures in [-1, 1]", "schedule=cosine", "normalise=plain", beside="ours_cosine"),
+        _our("plain", "cosine, pictures in [-1, 1]", "schedule=cosine", "normalise=plain", baseline="ours_cosine"),
         _our("no_average", "last weights, not their average", "ema_decay=0"),
-        _our("guidance_1", "no guidance", "guidance_scale=1", drawn_by=OURS),
-        _our("guidance_2", "guidance 2", "guidance_scale=2", drawn_by=OURS),
-        _our("clamp_x_0", "x_0 clamped at every step", "clamp=x_0", drawn_by=OURS, claim="turns white"),
+        _our("guidance_1", "no guidance", "guidance_scale=1", weights_from=OURS),
+        _our("guidance_2", "guidance 2", "guidance_scale=2", weights_from=OURS),
+        _our("clamp_x_0", "x_0 clamped at every step", "clamp=x_0", weights_from=OURS, claim="turns white"),
     )
 }
 
@@ -144,7 +152,7 @@ def get_arm(name: str) -> Arm:
 def arm_preset(arm: Arm, preset: Preset, settings: Iterable[str] = ()) -> Preset:
     """The preset that an arm is trained with: `laptop` gives each arm the one of its base, at the arm's brief scale;
     others are taken as they are. The arm's settings, the preset's seed and `settings` come on top."""
-    base = override(get_preset(arm.base), arm.brief) if preset.name == "laptop" else preset
+    base = override(get_preset(arm.base), arm.cpu_settings) if preset.name == "laptop" else preset
     return override(base, [*arm.settings, f"train.seed={preset.train.seed}", *settings])
 
 

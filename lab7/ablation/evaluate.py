@@ -14,7 +14,7 @@ from torch import Tensor
 from lab7.config import Preset, override
 from lab7.dataset.conditions import conditions_tensor, load_list
 from lab7.dataset.images import read_png, to_float, to_uint8
-from lab7.judge.blobs import holds_twice
+from lab7.judge.blobs import has_duplicate
 from lab7.judge.error_types import readings, tally
 from lab7.judge.frechet import against_renders
 from lab7.judge.metrics import Score, exact_hits, exact_match, per_count, top_k, top_k_hits
@@ -22,12 +22,12 @@ from lab7.judge.networks import Judge
 from lab7.pipeline import Pipeline, load_pipeline, relabel_weights
 from lab7.training.run_folder import first_difference
 from lab7.utils.files import UserError, read_json, sha256, short, write_json
-from lab7.utils.provenance import choose_precision, provenance
+from lab7.utils.provenance import provenance
 from lab7.vocabulary import CLASSES
 
 LISTS = ("test", "new_test", "unseen")
 REPORTED_LISTS = ("test", "new_test")  # those of the course
-APART = 0.05  # a disagreement of the two judges that is flagged
+DISAGREEMENT = 0.05  # of the two judges, from which on it is flagged
 
 
 def found_objects(judge: Judge, images: Tensor, conditions: Sequence[Sequence[str]]) -> list[list[bool]]:
@@ -55,35 +55,36 @@ def score(
     kept: list[Tensor] | None = None,
     **drawing: Any,
 ) -> dict[str, Any]:
-    """Draw every condition `samples` times and have the judge count; `drawing` goes to Pipeline.draw.
+    """Draw every condition `samples` times and have the judge count; `drawing` goes to the pipeline.
 
     "top_k" and "exact" pool all samples, "single" is the report's way: the first sample of each condition alone.
     Each is hits, total, accuracy and its 95% Wilson interval. "by_picture" holds the objects found in every picture,
-    "mistakes" what went wrong. "twice" counts pictures that hold something twice, which no judge sees (see patches.py),
-    "right" those that are an exact match and do not. "second_judge" is what the second judge says of the same pictures,
-    "apart" whether the two differ by more than APART. The pictures themselves are added to `kept`.
+    "error_types" what went wrong. "duplicated" counts pictures that hold something twice, which no judge sees (see
+    judge/blobs.py), "exact_without_duplicates" exact matches that do not. "second_judge" is what the second judge says
+    of the same pictures, "judges_disagree" whether the two differ by more than 5 points. `kept` gets the pictures.
     """
-    images = as_stored(pipeline.draw(conditions, samples=samples, progress=progress, **drawing))
+    images = as_stored(pipeline(conditions, samples=samples, progress=progress, **drawing))
     labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0)  # (N * K, 24)
     outputs = judge.probabilities(images)
     if kept is not None:
         kept.append(images)
     repeated = [names for names in conditions for _ in range(samples)]
-    twice = holds_twice(images, labels)
-    found = {
+    duplicated = has_duplicate(images, labels)  # (N * K,)
+    exact = exact_hits(outputs, labels) & ~duplicated
+    scores = {
         **_counts(outputs, labels, samples),
         "single": top_k(outputs[::samples], labels[::samples]).to_dict(),
         "per_count": per_count(outputs, labels).to_dict("records"),
-        "mistakes": tally(readings(outputs, repeated)).to_dict("records"),
-        "twice": Score(int(twice.sum()), len(twice)).to_dict(),
-        "right": Score(int((exact_hits(outputs, labels) & ~twice).sum()), len(twice)).to_dict(),
+        "error_types": tally(readings(outputs, repeated)).to_dict("records"),
+        "duplicated": Score(int(duplicated.sum()), len(duplicated)).to_dict(),
+        "exact_without_duplicates": Score(int(exact.sum()), len(exact)).to_dict(),
         "samples": samples,
     }
     if second is not None:
         other = _counts(second.probabilities(images), labels, samples)
-        gap = abs(found["top_k"]["accuracy"] - other["top_k"]["accuracy"])
-        found |= {"second_judge": other, "apart": gap > APART}
-    return found
+        gap = abs(scores["top_k"]["accuracy"] - other["top_k"]["accuracy"])
+        scores |= {"second_judge": other, "judges_disagree": gap > DISAGREEMENT}
+    return scores
 
 
 def _counts(outputs: Tensor, labels: Tensor, samples: int) -> dict[str, Any]:
@@ -107,34 +108,20 @@ def score_run(
     lists: Sequence[str] = LISTS,
     device: str | torch.device = "cpu",
     progress: bool = False,
-    **drawing: Any,
+    **changes: Any,
 ) -> dict[str, Any]:
-    """Score a run's weights on the lists, and add what came out to its result.json under "accuracy".
+    """Score a run's weights on the lists, and write the scores to its result.json under "accuracy".
 
-    How it is drawn is the preset's `sampling` (by default that of the weights) where `drawing` does not say otherwise.
-    The weights may lie in another run's folder. A list without conditions is left out, such as "unseen" where training
-    shows every triple. "frechet" compares all pictures with unseen renders, "scored" says on what machine they were
-    drawn, which need not be the one of the training.
+    How it is drawn is the preset's `sampling` (by default that of the weights), with `changes`. The weights may lie in
+    another run's folder. A list without conditions is left out, such as "unseen" where training shows every triple.
+    "frechet" compares all pictures with unseen renders; "scored" says on what machine they were drawn, which need not
+    be that of the training.
     """
     pipeline = load_pipeline(weights or folder, device)
-    plan = (preset or pipeline.preset).sampling
-    choices = {
-        "sampler": plan.sampler,
-        "num_steps": min(plan.num_steps, pipeline.schedule.num_steps),
-        "spacing": plan.spacing,
-        "stop_at": plan.stop_at,
-        "guidance_scale": plan.guidance_scale,
-        "guidance_interval": (plan.guidance_from, plan.guidance_to),
-        "clamp": plan.clamp,
-        "tries": plan.tries,
-        "enough": plan.enough,
-        "unexplained": plan.unexplained,
-        "precision": choose_precision(device, plan.draw_precision),
-        "samples": plan.samples,
-        "seed": plan.noise_seed,
-    } | drawing
+    sampling = pipeline.sampling((preset or pipeline.preset).sampling, **changes)
+    drawing: dict[str, Any] = {"sampling": sampling, "samples": sampling.samples, "seed": sampling.noise_seed}
     result = read_json(folder / "result.json", "a run's result")
-    result["sampling"] = choices
+    result["sampling"] = dataclasses.asdict(sampling)
     result["scored"] = provenance(device)
     result["judge"] = {"name": judge.name, "sha256": judge.sha256, "is_course": judge.is_course}
     if second is not None:
@@ -142,18 +129,19 @@ def score_run(
     pictures: list[Tensor] = []
     conditions = {name: asked for name in lists if (asked := load_list(name, data))}
     result["accuracy"] = {
-        name: score(pipeline, judge, asked, second=second, progress=progress, kept=pictures, **choices)
+        name: score(pipeline, judge, asked, second=second, progress=progress, kept=pictures, **drawing)
         for name, asked in conditions.items()
     }
-    counts = [len(names) for asked in conditions.values() for names in asked for _ in range(choices["samples"])]
+    counts = [len(names) for asked in conditions.values() for names in asked for _ in range(sampling.samples)]
     result["frechet"] = against_renders(judge, torch.cat(pictures), counts)
     write_json(folder / "result.json", result)
     return result
 
 
-def draw_otherwise(folder: Path, settings: Sequence[str]) -> None:
-    """Have a finished run draw by other settings of `sampling` from now on, which its weights, config.json and
-    result.json then say. Raises UserError for a setting of anything else, for that was decided by the training.
+def change_sampling(folder: Path, settings: Sequence[str]) -> None:
+    """Give a finished run other settings of `sampling`, written to its weights, config.json and result.json.
+
+    Raises UserError for a setting of anything else, for that was decided by the training.
     """
     pipeline = load_pipeline(folder)
     preset = override(pipeline.preset, settings)
@@ -210,7 +198,7 @@ def _numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
 
 
 def plateau_scores(judge: Judge, data: Path | None = None) -> Callable[[Pipeline], dict[str, float]]:
-    """What the report's learning-rate plan listens to: one sample of each condition of both lists."""
+    """The scores that the report's learning-rate schedule follows: one sample of each condition of both lists."""
 
     def evaluate(pipeline: Pipeline) -> dict[str, float]:
         return {

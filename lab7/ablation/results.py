@@ -150,7 +150,7 @@ def _scored(name: str, runs: Path) -> dict[int, tuple[Path, dict[str, Any]]]:
 def _condensed(arm: str, result: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
     keys = (
         *("name", "preset", "seed", "steps", "epochs", "images_seen", "seconds", "precision", "device", "commit"),
-        *("versions", "drawn_by", "judge", "second_judge", "sampling", "frechet", "listening"),
+        *("versions", "weights_from", "judge", "second_judge", "sampling", "frechet", "condition_sensitivity"),
     )
     lines = losses(metrics)
     told = {"arm": arm} | {key: result[key] for key in keys if key in result}
@@ -187,10 +187,10 @@ def arm_rows(arms: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any
             row = {"arm": name, "title": arm.title, "list": which, "seeds": len(results)}
             row |= {"accuracy": accuracy, "low": low, "high": high, "by_seed": counts.accuracies.tolist()}
             row |= {"second": _second(results, some)}
-            verdict = "the baseline" if arm.beside else "not compared"
+            verdict = "the baseline" if arm.baseline else "not compared"
             row |= {"difference": nan, "diff_low": nan, "diff_high": nan, "verdict": verdict}
-            if arm.beside not in ("", name):
-                row |= _beside(results, arms.get(arm.beside, ()), some)
+            if arm.baseline not in ("", name):
+                row |= _beside(results, arms.get(arm.baseline, ()), some)
             rows.append(row | {"claim": arm.claim, "reported": arm.reported.get(which, nan)})
     return rows
 
@@ -205,7 +205,7 @@ def arm_table(rows: Sequence[Mapping[str, Any]], arms: Mapping[str, Sequence[dic
     for name, results in arms.items():
         mine = {row["list"]: row for row in rows if row["arm"] == name}
         scale = {"pixels": results[0]["settings"]["data"]["image_size"], "pictures": results[0]["images_seen"]}
-        line = {"arm": name, "title": mine[ALL]["title"], "beside": get_arm(name).beside, "seeds": mine[ALL]["seeds"]}
+        line = {"arm": name, "title": mine[ALL]["title"], "beside": get_arm(name).baseline, "seeds": mine[ALL]["seeds"]}
         line |= scale | {"minutes": round(sum(one["seconds"] for one in results) / len(results) / 60)}
         line |= {which: mine[which]["accuracy"] if which in mine else nan for which in LISTS}
         line |= {ALL: mine[ALL]["accuracy"], "low": mine[ALL]["low"], "high": mine[ALL]["high"]}

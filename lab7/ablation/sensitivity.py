@@ -13,7 +13,7 @@ from lab7.ablation.arms import get_arm
 from lab7.ablation.statistics import Counts, bootstrap, compare, of_same_seeds
 
 
-def listening_table(arms: Mapping[str, Sequence[dict[str, Any]]]) -> pd.DataFrame:
+def sensitivity_table(arms: Mapping[str, Sequence[dict[str, Any]]]) -> pd.DataFrame:
     """One line an arm whose runs were measured, in percent, each beside its baseline on the seeds that both have.
 
     `arms` gives the results of an arm's seeds. Columns: arm, title, beside, seeds, pictures (seen), minutes,
@@ -22,30 +22,30 @@ def listening_table(arms: Mapping[str, Sequence[dict[str, Any]]]) -> pd.DataFram
     """
     lines = []
     for name, results in arms.items():
-        arm, measured = get_arm(name), [result for result in results if "listening" in result]
-        if not measured or arm.drawn_by:  # that differs in how it draws, which is not measured here
+        arm, measured = get_arm(name), [result for result in results if "condition_sensitivity" in result]
+        if not measured or arm.weights_from:  # that differs in how it draws, which is not measured here
             continue
         counts = _counts(measured)
         mean, low, high = bootstrap(counts)
-        line = {"arm": name, "title": arm.title, "beside": arm.beside, "seeds": len(measured)}
+        line = {"arm": name, "title": arm.title, "beside": arm.baseline, "seeds": len(measured)}
         line |= {"pictures": measured[0]["images_seen"]}
         line |= {"minutes": sum(one["seconds"] for one in measured) / len(measured) / 60}
-        line |= {"listening": mean, "low": low, "high": high, "by_seed": counts.accuracies.tolist()}
+        line |= {"condition_sensitivity": mean, "low": low, "high": high, "by_seed": counts.accuracies.tolist()}
         line |= {"difference": nan, "diff_low": nan, "diff_high": nan, "verdict": "the baseline"}
-        if arm.beside != name:
-            line |= _beside(measured, arms.get(arm.beside, ()))
+        if arm.baseline != name:
+            line |= _beside(measured, arms.get(arm.baseline, ()))
         lines.append(line)
     return pd.DataFrame(lines)
 
 
 def _beside(measured: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    mine, base = of_same_seeds(measured, [result for result in baseline if "listening" in result])
+    mine, base = of_same_seeds(measured, [result for result in baseline if "condition_sensitivity" in result])
     if not mine:
         return {"verdict": "not compared"}
-    return compare(_counts(mine), _counts(base)).row("listens more", "listens less")
+    return compare(_counts(mine), _counts(base)).row("more sensitive", "less sensitive")
 
 
 def _counts(results: Sequence[dict[str, Any]]) -> Counts:
     """What the bootstrap draws from: each picture is a condition with one sample, worth its evidence in percent."""
-    values = [100 * np.array(result["listening"]["by_picture"])[:, None] for result in results]
+    values = [100 * np.array(result["condition_sensitivity"]["by_picture"])[:, None] for result in results]
     return Counts(tuple(values), np.ones(len(values[0])))

@@ -75,8 +75,8 @@ def plan_jobs(
             "preset 'quick' only reads recorded runs; train arms with laptop, small, short, course, best or smoke"
         )
     chosen = [get_arm(name) for name in dict.fromkeys(arms)]
-    needed = dict.fromkeys(arm.drawn_by or arm.name for arm in chosen)
-    order = [*needed, *(arm.name for arm in chosen if arm.drawn_by)]
+    needed = dict.fromkeys(arm.weights_from or arm.name for arm in chosen)
+    order = [*needed, *(arm.name for arm in chosen if arm.weights_from)]
     jobs = [Job(name, seed, preset, tuple(settings)) for seed in dict.fromkeys(seeds) for name in order]
     for job in jobs:
         arm_preset(get_arm(job.arm), job.workspace.preset, job.settings)
@@ -112,8 +112,8 @@ def run_jobs(jobs: Sequence[Job], workers: int = 1, progress: bool = True) -> li
     if not left:
         return []
     left[0].workspace.make_pictures(progress)  # once, before several look for them
-    trained = [job for job in left if not get_arm(job.arm).drawn_by]
-    drawn = [job for job in left if get_arm(job.arm).drawn_by]
+    trained = [job for job in left if not get_arm(job.arm).weights_from]
+    drawn = [job for job in left if get_arm(job.arm).weights_from]
     threads = max(1, torch.get_num_threads() // workers)
     told: list[str] = []
     steps = {job: _steps(job) for job in trained}
@@ -167,7 +167,7 @@ def table(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """What came out of the finished runs: a row an arm and list, each beside its baseline of the same seeds."""
     names = dict.fromkeys(job.arm for job in jobs)
     wanted = {job.seed for job in jobs}
-    found = read_arms(jobs[0].workspace.runs, [*(get_arm(name).beside or name for name in names), *names])
+    found = read_arms(jobs[0].workspace.runs, [*(get_arm(name).baseline or name for name in names), *names])
     of_seeds = {name: [one for one in results if one["seed"] in wanted] for name, results in found.items()}
     return arm_rows({name: results for name, results in of_seeds.items() if results})
 

@@ -48,10 +48,10 @@ class Workspace:
 
     def make_pictures(self, progress: bool = False) -> Path:
         """The folder of pictures in the course's layout, rendered first where there is none."""
-        from lab7.dataset.synthetic import write_standin
+        from lab7.dataset.synthetic import write_synthetic
 
         if not (self.data / "train.json").exists():
-            write_standin(
+            write_synthetic(
                 self.data,
                 self.preset.data.scenes,
                 (64, 64),
@@ -72,8 +72,8 @@ class Workspace:
             train_judge(
                 path,
                 scenes=plan.judge_scenes,
-                epochs=plan.passes,
-                examination_scenes=plan.exam_scenes,
+                epochs=plan.judge_epochs,
+                evaluation_scenes=plan.evaluation_scenes,
                 progress=progress,
             )
         return load_judge(path)
@@ -92,8 +92,8 @@ class Workspace:
                 kind="small",
                 seed=1,
                 scenes=plan.judge_scenes,
-                epochs=plan.passes,
-                examination_scenes=plan.exam_scenes,
+                epochs=plan.judge_epochs,
+                evaluation_scenes=plan.evaluation_scenes,
                 progress=False,
             )
         return load_judge(path)
@@ -122,11 +122,11 @@ class Workspace:
         seed = self.preset.train.seed
         folder, preset = self.runs / run_name(name, seed), arm_preset(arm, self.preset, self.settings)
         judge = self.judge(progress)
-        if arm.drawn_by:
-            trained = self.run(arm.drawn_by, progress)
+        if arm.weights_from:
+            trained = self.run(arm.weights_from, progress)
             if not (folder / "result.json").exists():
                 told = read_json(trained / "result.json", "a run's result")
-                told |= {"name": folder.name, "settings": to_dict(preset), "drawn_by": trained.name}
+                told |= {"name": folder.name, "settings": to_dict(preset), "weights_from": trained.name}
                 write_json(folder / "result.json", {key: told[key] for key in told if key != "accuracy"})
         else:
             trained = folder

@@ -135,7 +135,7 @@ def _data() -> Check:
         found = describe(folder)
     except (UserError, ImportError, OSError) as error:
         return Check("data", False, _first_line(error))
-    kind = "the stand-in" if found["standin"] else "the course's own pictures"
+    kind = "the stand-in" if found["synthetic"] else "the course's own pictures"
     return Check("data", True, f"{kind} in {short(folder)}: {found['pictures']} pictures of {found['scenes']} scenes")
 
 
@@ -158,7 +158,7 @@ def _weights() -> Check:
         for name in RECORDED:
             preset = load_pipeline(shipped_dir() / "runs" / name).preset
             size = preset.data.image_size
-            network = "modern" if preset.model.network == "modern" else f"F = {preset.model.n_feature}"
+            network = "efficient" if preset.model.network == "efficient" else f"F = {preset.model.n_feature}"
             found.append(f"{name} ({network}, {size}x{size})")
     except (UserError, ImportError, OSError) as error:
         return Check("weights", False, _first_line(error), "put it back: git checkout -- data/runs")

@@ -33,13 +33,13 @@ class Data:
 
     def __call__(self) -> int:
         from lab7.dataset.layout import describe
-        from lab7.dataset.synthetic import write_standin
+        from lab7.dataset.synthetic import write_synthetic
 
         match = re.fullmatch(r"(\d+)x(\d+)", self.size)
         if not match:
             raise UserError(f"--size must be WIDTHxHEIGHT such as 64x64 or 320x240, not '{self.size}'")
         out = self.out or data_dir()
-        write_standin(out, self.scenes, (int(match[1]), int(match[2])), seed=self.seed, progress=True)
+        write_synthetic(out, self.scenes, (int(match[1]), int(match[2])), seed=self.seed, progress=True)
         found = describe(out)
         tell(self.json, found, f"{short(out)}: {found['pictures']} pictures of {found['scenes']} scenes")
         return 0
@@ -64,8 +64,8 @@ class Sample:
     """Steps of the sampler (default: as the weights' preset says)."""
     guidance: float | None = None
     """Strength of the condition; 1 is the plain conditional model (default: as the weights' preset says)."""
-    tries: int | None = None
-    """Draw a picture anew, so often in all, while the network misses an object in it (default: as the preset says)."""
+    candidates: int = 1
+    """Best of n: candidates drawn for each picture; the network keeps the one in which it best sees what was asked."""
     samples: int = 1
     """Pictures of each condition."""
     seed: int = 0
@@ -80,12 +80,12 @@ class Sample:
 
         conditions = _conditions(self.conditions)
         pipeline = load_pipeline(self.weights or shipped_dir() / "runs" / "laptop", best_device())
-        images = pipeline.draw(
+        images = pipeline(
             conditions,
             sampler=self.sampler,
             num_steps=self.steps,
             guidance_scale=self.guidance,
-            tries=self.tries,
+            num_candidates=self.candidates,
             samples=self.samples,
             seed=self.seed,
             progress=True,
@@ -128,7 +128,7 @@ class JudgeCommand:
     out: Path | None = None
     """With --train: the file to write (default: runs/judge.safetensors). With --examine: a JSON file."""
     settings: Settings = ()
-    """With --train and --examine: settings to change, such as passes=4 judge_scenes=2000."""
+    """With --train and --examine: settings to change, such as judge_epochs=4 judge_scenes=2000."""
     seed: int = 0
     """With --train: the seed of its scenes and weights."""
     json: bool = False
@@ -163,8 +163,8 @@ class JudgeCommand:
 
         plan = override(get_preset("laptop"), self.settings).judge
         judge = load_judge(self.weights, best_device()) if self.weights else default_judge(best_device())
-        exam = examine(judge, plan.exam_scenes)
-        found = {"judge": judge.name, "sha256": judge.sha256, "examination": exam}
+        exam = examine(judge, plan.evaluation_scenes)
+        found = {"judge": judge.name, "sha256": judge.sha256, "evaluation": exam}
         if self.out:
             write_json(self.out, found)
         tell(self.json, found, f"{judge.name}: {exam['pictures']} unseen pictures of each set", *_exam_lines(exam))
@@ -181,15 +181,15 @@ class JudgeCommand:
             out,
             kind=self.kind,
             scenes=plan.judge_scenes,
-            epochs=plan.passes,
-            examination_scenes=plan.exam_scenes,
-            learning_rate=plan.peak_rate,
+            epochs=plan.judge_epochs,
+            evaluation_scenes=plan.evaluation_scenes,
+            learning_rate=plan.judge_learning_rate,
             plain_share=plan.plain_share,
             start=self.weights,
             seed=self.seed,
             device=best_device(),
         )
-        exam = record["examination"]
+        exam = record["evaluation"]
         tell(self.json, record, f"{short(out)}: examined on unseen renders", *_exam_lines(exam))
         return 0
 

@@ -78,18 +78,18 @@ class Train:
 class ScoreCommand:
     """Have the judge score a finished run again; with --set, let it draw otherwise from now on.
 
-    Example: lab7 score mine --set sampler=sde_dpm_solver_pp tries=8
+    Example: lab7 score mine --set sampler=sde_dpm_solver_pp num_candidates=8
     """
 
     run: tyro.conf.Positional[Annotated[str, arg(metavar="RUN")]]
     """Name of a run in runs/, or of a recorded one in data/runs/."""
     settings: Settings = ()
-    """Settings of how it draws, such as tries=8 or guidance_scale=3; they are kept with the run."""
+    """Settings of how it draws, such as num_candidates=8 or guidance_scale=3; they are kept with the run."""
     json: bool = False
     """Print one JSON document instead of lines."""
 
     def __call__(self) -> int:
-        from lab7.ablation.evaluate import draw_otherwise, score_run
+        from lab7.ablation.evaluate import change_sampling, score_run
         from lab7.ablation.results import find_run
         from lab7.judge.networks import default_judge, second_judge
         from lab7.utils.provenance import best_device
@@ -97,7 +97,7 @@ class ScoreCommand:
         folder = find_run(self.run)
         if folder is None:
             raise UserError(f"{self.run}: no such run in runs/ or data/runs/; 'lab7 train' makes one")
-        draw_otherwise(folder, self.settings)
+        change_sampling(folder, self.settings)
         judge = default_judge(best_device())
         second = second_judge(best_device())
         result = score_run(folder, judge, second=second, device=best_device(), progress=True)

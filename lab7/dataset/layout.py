@@ -111,7 +111,9 @@ def describe(folder: Path | None = None) -> dict[str, Any]:
     singles_min, singles_max (pictures of one object, a class), pairs and triples seen (of pairs_total 276 and
     triples_total 2024), test and new_test {conditions, objects, unseen}.
     """
-    from lab7.dataset.synthetic import is_standin  # here, for it brings in the renderer, which nothing else here needs
+    from lab7.dataset.synthetic import (
+        is_synthetic,  # here, for it brings in the renderer, which nothing else here needs
+    )
 
     folder = data_dir() if folder is None else Path(folder)
     labels = read_labels(folder)
@@ -129,7 +131,7 @@ def describe(folder: Path | None = None) -> dict[str, Any]:
         }
     return {
         "folder": short(folder),
-        "standin": is_standin(folder),
+        "synthetic": is_synthetic(folder),
         "pictures": len(labels),
         "scenes": len({name.rsplit("_", 1)[0] for name in labels}),
         "by_objects": {int(size): int(number) for size, number in zip(sizes, counts, strict=True)},

@@ -1,7 +1,7 @@
 """The stand-in for the course's pictures: rendered scenes in the course's own files.
 
 A folder holds iclevr/CLEVR_train_SSSSSS_K.png with the first K + 1 objects of scene S, train.json with their labels
-(written last: it says that the folder is whole) and standin.json, which says what the pictures were made from.
+(written last: it says that the folder is whole) and synthetic.json, which says what the pictures were made from.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _CHUNK = 20  # scenes that a process takes at a time
 _PNG_END = b"IEND\xaeB`\x82"
 
 
-def is_standin(folder: Path | str) -> bool:
+def is_synthetic(folder: Path | str) -> bool:
     """Whether the pictures in a folder were rendered here, and not since replaced by the course's own."""
-    manifest, labels = Path(folder) / "standin.json", Path(folder) / "train.json"
+    manifest, labels = Path(folder) / "synthetic.json", Path(folder) / "train.json"
     if not manifest.exists():
         return False
     finished = read_json(manifest, "what the pictures were rendered from").get("train_sha256")
@@ -42,7 +42,7 @@ def is_standin(folder: Path | str) -> bool:
 
 
 def _is_finished(folder: Path) -> bool:
-    manifest = read_json(folder / "standin.json", "what the pictures were rendered from")
+    manifest = read_json(folder / "synthetic.json", "what the pictures were rendered from")
     return (folder / "train.json").exists() and "train_sha256" in manifest
 
 
@@ -51,7 +51,7 @@ def picture_name(scene: int, k: int) -> str:
     return f"CLEVR_train_{scene:06d}_{k}.png"
 
 
-def write_standin(
+def write_synthetic(
     out: Path | str,
     scenes: int = 6003,
     size: tuple[int, int] = (64, 64),
@@ -90,7 +90,7 @@ def write_standin(
             return
         _check_space(out, (len(names) - len(done)) * width * height * 2)
         (out / "train.json").unlink(missing_ok=True)
-        write_json(out / "standin.json", wanted)
+        write_json(out / "synthetic.json", wanted)
         labels: dict[str, list[str]] = {}
         work = (str(pictures), seed, width, height)
         for start, chunk in _in_chunks(_write_chunk, work, 0, scenes, processes, "render", progress):
@@ -100,7 +100,7 @@ def write_standin(
     except OSError as error:
         raise write_error(pictures, error) from error
     write_json(out / "train.json", {name: labels[name] for name in names})
-    write_json(out / "standin.json", wanted | {"train_sha256": sha256(out / "train.json")})
+    write_json(out / "synthetic.json", wanted | {"train_sha256": sha256(out / "train.json")})
 
 
 def render_pictures(
@@ -116,7 +116,7 @@ def render_pictures(
 
     With a `variety`, every scene has its own camera, lamps, floor and rule of placement, drawn from the seed.
     Returns images uint8 (3 * num_scenes, size, size, 3) and labels uint8 (3 * num_scenes, 24), in the order of the
-    files that write_standin would make.
+    files that write_synthetic would make.
     """
     images = np.empty((num_scenes * PER_SCENE, size, size, 3), dtype=np.uint8)
     labels = np.empty((num_scenes * PER_SCENE, 24), dtype=np.uint8)
@@ -220,8 +220,8 @@ def available_cores() -> int:
 
 def _check_folder(out: Path, wanted: dict[str, Any]) -> int:
     """How many scenes the folder was begun with (0 for a new one); UserError if it holds anything else."""
-    manifest = out / "standin.json"
-    if not is_standin(out):
+    manifest = out / "synthetic.json"
+    if not is_synthetic(out):
         theirs = [path for path in (out / "train.json", out / "iclevr") if path.exists()]
         if theirs:
             raise UserError(
@@ -234,12 +234,12 @@ def _check_folder(out: Path, wanted: dict[str, Any]) -> int:
         if found.get(key) != wanted[key]:
             raise UserError(
                 f"{short(out)}: holds pictures of another {told} ({found.get(key)}, not {wanted[key]}); choose another "
-                f"folder with --out, or delete iclevr/, train.json and standin.json in it"
+                f"folder with --out, or delete iclevr/, train.json and synthetic.json in it"
             )
     if found["scenes"] > wanted["scenes"]:
         raise UserError(
             f"{short(out)}: holds {found['scenes']} scenes already, more than {wanted['scenes']}; choose another "
-            "folder with --out, or delete iclevr/, train.json and standin.json in it"
+            "folder with --out, or delete iclevr/, train.json and synthetic.json in it"
         )
     return found["scenes"]
 

@@ -35,7 +35,7 @@ def count_patches(images: Tensor) -> Tensor:
     return found
 
 
-def holds_twice(images: Tensor, labels: Tensor) -> Tensor:
+def has_duplicate(images: Tensor, labels: Tensor) -> Tensor:
     """Whether a picture has more patches of some colour than objects of it were asked for: (N,) of bool.
 
     images (N, 3, 64, 64) in [-1, 1], labels (N, 24) multi-hot. Colours of which nothing was asked are left out: that

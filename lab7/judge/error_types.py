@@ -15,14 +15,14 @@ import torch
 
 from lab7.vocabulary import CLASSES, COLOURS, SHAPES
 
-KINDS = ("found", "exchanged", "wrong colour", "wrong shape", "missing", "extra")
+KINDS = ("found", "attribute swap", "wrong colour", "wrong shape", "missing", "extra")
 
 
 @dataclass(frozen=True)
 class Reading:
     """One picture as the judge sees it: every asked object is of one of the first five KINDS.
 
-    taken_for: for each asked object of wrong colour or shape or with exchanged attributes, what was seen in its place.
+    taken_for: for each asked object of wrong colour or shape or with swapped attributes, what was seen in its place.
     extra: objects seen that stand for no asked one.
     """
 
@@ -34,8 +34,8 @@ class Reading:
 def read(outputs: torch.Tensor | np.ndarray, asked: Sequence[str], threshold: float = 0.5) -> Reading:
     """Sort out one picture: outputs (24,) in [0, 1], and the names that were asked for.
 
-    An asked object that is not seen is "exchanged" where two asked ones have swapped their colours (a red cube and a
-    cyan sphere come out as a cyan cube and a red sphere); else of "wrong colour" or "wrong shape" where an object that
+    An asked object that is not seen is an "attribute swap" where two asked ones have swapped their colours (a red cube
+    and a cyan sphere come out as a cyan cube and a red sphere); else of "wrong colour" or "wrong shape" where an object that
     nobody asked for has its other attribute; else "missing". Each object seen explains one asked one at most.
     """
     values = torch.as_tensor(outputs)
@@ -55,9 +55,9 @@ def read(outputs: torch.Tensor | np.ndarray, asked: Sequence[str], threshold: fl
             crossed = f"{colour_2} {shape}", f"{colour} {shape_2}"
             if first in left and second in left and colour != colour_2 and set(crossed) <= set(spare):
                 if shape == shape_2:
-                    continue  # then nothing was exchanged: the two would be the asked ones
-                settle(first, crossed[0], "exchanged")
-                settle(second, crossed[1], "exchanged")
+                    continue  # then nothing was swapped: the two would be the asked ones
+                settle(first, crossed[0], "attribute swap")
+                settle(second, crossed[1], "attribute swap")
     for kind, same in (("wrong colour", 1), ("wrong shape", 0)):
         for name in list(left):
             match = next((other for other in spare if other.split()[same] == name.split()[same]), None)

@@ -71,7 +71,7 @@ def recorded(judge: Judge, data: Path | None = None) -> dict[str, Any] | None:
         for path in sorted(folder.glob("*.json")):
             record = read_json(path, "a judge's record")
             if record.get("sha256") == judge.sha256:
-                return record["examination"]
+                return record["evaluation"]
     return None
 
 

@@ -34,7 +34,7 @@ def train_judge(
     kind: str = "resnet18",
     scenes: int = 6000,
     epochs: int = 8,
-    examination_scenes: int = 2000,
+    evaluation_scenes: int = 2000,
     seed: int = 0,
     batch_size: int = 64,
     learning_rate: float = 1.5e-3,
@@ -59,7 +59,7 @@ def train_judge(
         "kind": kind,
         "scenes": scenes,
         "epochs": epochs,
-        "examination_scenes": examination_scenes,
+        "evaluation_scenes": evaluation_scenes,
         "seed": seed,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -92,8 +92,8 @@ def train_judge(
     judge = load_judge(out, device)
     record = {
         "what": f"{kind} judge trained on rendered pictures",
-        "command": f"lab7 judge --train --kind {kind} --seed {seed} --set judge_scenes={scenes} passes={epochs} "
-        f"exam_scenes={examination_scenes} peak_rate={learning_rate} plain_share={plain_share}"
+        "command": f"lab7 judge --train --kind {kind} --seed {seed} --set judge_scenes={scenes} judge_epochs={epochs} "
+        f"evaluation_scenes={evaluation_scenes} judge_learning_rate={learning_rate} plain_share={plain_share}"
         + (" --weights FIRST" if begun_from else ""),
         "sha256": judge.sha256,
         "settings": settings,
@@ -102,7 +102,7 @@ def train_judge(
             "training": round(training_done - rendering_done, 1),
         },
         "losses": [round(loss, 6) for loss in losses],
-        "examination": examine(judge, examination_scenes, processes),
+        "evaluation": examine(judge, evaluation_scenes, processes),
         "provenance": provenance(device),
     }
     if before and before.exists():

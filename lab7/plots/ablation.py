@@ -91,10 +91,10 @@ def arms_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def listening_figure(table: pd.DataFrame) -> Figure:
-    """Arms and how much they listen, a line each, beside their baseline; `table` is that of `listening_table`."""
+def sensitivity_figure(table: pd.DataFrame) -> Figure:
+    """Arms and how much they listen, a line each, beside their baseline; `table` is that of `sensitivity_table`."""
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    return _beside_baselines(rows, "listening in %, 95% interval", {"listens more": True, "listens less": False})
+    return _beside_baselines(rows, "listening in %, 95% interval", {"more sensitive": True, "less sensitive": False})
 
 
 def _beside_baselines(rows: Sequence[Mapping[str, Any]], label: str, words: Mapping[str, bool]) -> Figure:
@@ -128,7 +128,7 @@ def _beside_baselines(rows: Sequence[Mapping[str, Any]], label: str, words: Mapp
     return figure
 
 
-def listening_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[Sequence[float]]]]]) -> Figure:
+def sensitivity_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[Sequence[float]]]]]) -> Figure:
     """How much networks listen against the pictures that they have seen: panel -> arm -> a curve a training.
 
     A curve is a list of (pictures seen, percent). The first arm of each panel is drawn in grey, as the baseline.

@@ -16,7 +16,7 @@ from lab7.plots.style import COLOURS, DASHES, INK, STYLE, new_figure, to_shown
 from lab7.vocabulary import CLASSES
 
 
-def examination_figure(exams: Mapping[str, Mapping[str, Any]]) -> Figure:
+def judges_figure(exams: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Calibration, accuracy by number of objects and by how much of an object is hidden: one line a judge."""
     with mpl.rc_context(STYLE):
         figure = new_figure(height=2.7)
@@ -65,7 +65,7 @@ def confusion_figure(matrix: np.ndarray, title: str) -> Figure:
     return figure
 
 
-def mistakes_figure(
+def error_types_figure(
     shares: Mapping[str, Sequence[float]], colours: np.ndarray, shapes: np.ndarray, names: tuple[Sequence, Sequence]
 ) -> Figure:
     """What goes wrong: the share of each of mistakes.KINDS, one bar a list; and which colour and shape was drawn for

@@ -17,10 +17,10 @@ from lab7.plots.style import COLOURS, DASHES, STYLE, new_figure
 def steps_figure(record: Mapping[str, Any]) -> Figure:
     """Objects found, with the 95% Wilson interval, and Frechet distance against the number of steps, a line a sampler.
 
-    `record` is the samplers.json of a run: "plans", each with sampler, spacing, stop_at, steps, tries,
+    `record` is the samplers.json of a run: "plans", each with sampler, timestep_spacing, t_end, steps, num_candidates,
     accuracy by list and frechet. Only plans that draw each picture once are shown.
     """
-    plans = [plan for plan in record["plans"].values() if tries_of(plan) == 1]
+    plans = [plan for plan in record["plans"].values() if candidates_of(plan) == 1]
     names = sorted({kind_of(plan) for plan in plans})
     floor = plans[0]["frechet"]["floor"]
     taken = sorted({plan["steps"] for plan in plans})
@@ -31,8 +31,12 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
         for kind, colour, dash in zip(names, COLOURS, DASHES, strict=False):
             mine = sorted((plan for plan in plans if kind_of(plan) == kind), key=lambda plan: plan["steps"])
             steps = [plan["steps"] for plan in mine]
-            sampler, spacing, stop_at = kind
-            label = sampler + (", log SNR" if spacing == "log_snr" else "") + (f", to {stop_at:g} T" if stop_at else "")
+            sampler, timestep_spacing, t_end = kind
+            label = (
+                sampler
+                + (", log SNR" if timestep_spacing == "log_snr" else "")
+                + (f", to {t_end:g} T" if t_end else "")
+            )
             draw_shares(left, steps, [pooled(plan) for plan in mine], color=colour, linestyle=dash, label=label)
             distances = [plan["frechet"]["distance"] for plan in mine]
             right.plot(steps, distances, color=colour, linestyle=dash, marker="o", markersize=3.5)
@@ -60,11 +64,12 @@ def draw_shares(axis: Axes, places: Sequence[float], scores: Sequence[tuple[int,
 
 
 def tries_figure(
-    evident: np.ndarray, complete: np.ndarray, enough: float, plans: Sequence[Mapping[str, Any]]
+    evident: np.ndarray, complete: np.ndarray, accept_threshold: float, plans: Sequence[Mapping[str, Any]]
 ) -> Figure:
     """How evident the least evident object was to the network in pictures drawn once, by whether the judge finds all
-    that was asked (both (N,)), and what more tries buy: `plans` of a samplers.json that differ in `tries` alone."""
-    plans = sorted(plans, key=tries_of)
+    that was asked (both (N,)), and what more candidates buy: `plans` of a samplers.json that
+    differ in `num_candidates` alone."""
+    plans = sorted(plans, key=candidates_of)
     bins = np.linspace(-0.75, 2.5, 27)
     with mpl.rc_context(STYLE):
         figure = new_figure(height=2.9)
@@ -74,22 +79,28 @@ def tries_figure(
         ):
             values = evident[mask].clip(bins[0], bins[-1])
             left.hist(values, bins=bins, histtype="step", color=colour, linestyle=dash, label=label, linewidth=1.4)
-        left.axvline(enough, color="#777777", linewidth=0.8)
-        left.text(enough, 1.01, "enough", transform=left.get_xaxis_transform(), ha="center", va="bottom")
-        left.set(xlabel="evidence for the least evident object", ylabel="pictures")
+        left.axvline(accept_threshold, color="#777777", linewidth=0.8)
+        left.text(accept_threshold, 1.01, "threshold", transform=left.get_xaxis_transform(), ha="center", va="bottom")
+        left.set(xlabel="least class error ratio", ylabel="pictures")
         left.legend(title="for the judge", loc="upper right")
-        tries = [tries_of(plan) for plan in plans]
-        lines = {"top_k": "objects found", "exact": "all of them, nothing else", "right": "and nothing twice"}
+        num_candidates = [candidates_of(plan) for plan in plans]
+        lines = {
+            "top_k": "objects found",
+            "exact": "all of them, nothing else",
+            "exact_without_duplicates": "and nothing twice",
+        }
         lines = {kind: label for kind, label in lines.items() if all(has(plan, kind) for plan in plans)}
         for (kind, label), colour, dash in zip(lines.items(), COLOURS, DASHES, strict=False):
-            draw_shares(right, tries, [pooled(plan, kind) for plan in plans], color=colour, linestyle=dash, label=label)
-        right.set(xlabel="tries at most", ylabel="share, three lists")
-        right.set_xticks(tries, [str(number) for number in tries])
+            draw_shares(
+                right, num_candidates, [pooled(plan, kind) for plan in plans], color=colour, linestyle=dash, label=label
+            )
+        right.set(xlabel="candidates at most", ylabel="share, three lists")
+        right.set_xticks(num_candidates, [str(number) for number in num_candidates])
         right.legend(loc="lower right")
     return figure
 
 
-def error_figure(rows: Sequence[Mapping[str, float]], num_steps: int, stop_at: float) -> Figure:
+def error_figure(rows: Sequence[Mapping[str, float]], num_steps: int, t_end: float) -> Figure:
     """What `probes.errors_of_x_0` found, against t / T, with the place where the sampler stops asking."""
     times = [row["t"] / num_steps for row in rows]
     lines = {
@@ -102,8 +113,8 @@ def error_figure(rows: Sequence[Mapping[str, float]], num_steps: int, stop_at: f
         axis = figure.subplots()
         for (key, label), colour, dash in zip(lines.items(), COLOURS, DASHES, strict=False):
             axis.plot(times, [row[key] for row in rows], color=colour, linestyle=dash, marker="o", ms=3.5, label=label)
-        axis.axvline(stop_at, color="#777777", linewidth=0.8)
-        axis.text(stop_at, 0.98, " not asked below", transform=axis.get_xaxis_transform(), va="top")
+        axis.axvline(t_end, color="#777777", linewidth=0.8)
+        axis.text(t_end, 0.98, " not asked below", transform=axis.get_xaxis_transform(), va="top")
         axis.set(xlabel="t / T", ylabel="error of predicted x_0\n(root mean square)")
         axis.set_ylim(bottom=0)
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -124,17 +135,17 @@ def has(plan: Mapping[str, Any], kind: str) -> bool:
 def plans_like(record: Mapping[str, Any], sampling: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The plans of a samplers.json that draw as the "sampling" of a result.json says, whatever their tries; in order
     of these."""
-    own = {key: sampling[key] for key in ("sampler", "spacing", "stop_at", "guidance_scale")}
+    own = {key: sampling[key] for key in ("sampler", "timestep_spacing", "t_end", "guidance_scale")}
     own["steps"] = sampling["num_steps"]
     plans = (plan for plan in record["plans"].values() if all(plan.get(key) == value for key, value in own.items()))
-    return sorted(plans, key=tries_of)
+    return sorted(plans, key=candidates_of)
 
 
-def tries_of(plan: Mapping[str, Any]) -> int:
+def candidates_of(plan: Mapping[str, Any]) -> int:
     """How often a picture was drawn at most."""
-    return plan.get("tries", 1)
+    return plan.get("num_candidates", 1)
 
 
 def kind_of(plan: Mapping[str, Any]) -> tuple[str, str, float]:
-    """Sampler, spacing and stop_at of a plan; plans of different steps may be of one kind."""
-    return plan["sampler"], plan["spacing"], plan.get("stop_at", 0.0)
+    """Sampler, spacing and t_end of a plan; plans of different steps may be of one kind."""
+    return plan["sampler"], plan["timestep_spacing"], plan.get("t_end", 0.0)

@@ -24,7 +24,7 @@ from lab7.ablation.workspace import Workspace
 from lab7.dataset.layout import describe
 from lab7.judge.metrics import wilson
 from lab7.pipeline import build_model
-from lab7.plots.sampling import plans_like, pooled, tries_of
+from lab7.plots.sampling import candidates_of, plans_like, pooled
 from lab7.utils.files import Failure, atomic_path, read_json, sha256, short
 from lab7.utils.provenance import best_device, provenance
 
@@ -47,9 +47,9 @@ FIGURES = {  # what the template shows -> the notebook that makes it
     "fig14_initialisation": "02_unet",
     "fig15_ablation": "06_ablation",
     "fig16_denoising": "05_sampling",
-    "fig17_examination": "05_sampling",
+    "fig17_judges": "05_sampling",
     "fig18_confusion": "05_sampling",
-    "fig19_mistakes": "05_sampling",
+    "fig19_error_types": "05_sampling",
     "fig20_laptop_epochs": "04_training",
     "fig22_hidden": "06_ablation",
     "fig23_batch_norm": "06_ablation",
@@ -59,21 +59,21 @@ FIGURES = {  # what the template shows -> the notebook that makes it
     "table3_epochs_up": "04_training",
 }
 SWEEP = {"fig21_samplers": "05_sampling"}  # where the run has a recorded sweep of samplers
-TRIES = {"fig27_tries": "05_sampling"}  # where the sweep has more than one try
-CURVES = {"fig26_recipes": "04_training"}  # where trainings by two recipes are recorded
-EARLY = {"fig28_listening": "06_ablation", "fig29_listening_curves": "06_ablation"}  # where trainings were watched
+TRIES = {"fig23_best_of_n": "05_sampling"}  # where the sweep has more than one try
+CURVES = {"fig22_recipes": "04_training"}  # where trainings by two recipes are recorded
+EARLY = {"fig26_sensitivity": "06_ablation", "fig29_listening_curves": "06_ablation"}  # where trainings were watched
 TABLES = {
     "table1_accuracy": "06_ablation",
     "table4_clamping": "05_sampling",
     "table5_by_count": "06_ablation",
     "table6_judges": "05_sampling",
     "table7_judge_ablation": "05_sampling",
-    "table8_mistakes": "05_sampling",
+    "table8_error_types": "05_sampling",
     "table9_difference": "06_ablation",
     "table10_errata": "06_ablation",
     "table11_arms": "06_ablation",
 }
-EARLY_TABLE = "table12_listening"
+EARLY_TABLE = "table12_sensitivity"
 
 
 def gather(ws: Workspace, command: str) -> dict[str, Any]:
@@ -89,10 +89,10 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
         "main": next(arm for arm in arms if arm["name"] == "report_up_down"),
         "own": next(arm for arm in arms if arm["name"] == "laptop"),
         "sweep": sweep,
-        "tries": _tries(sweep, arms[-1]["sampling"]) if sweep else None,
+        "num_candidates": _tries(sweep, arms[-1]["sampling"]) if sweep else None,
         "curves": read_json(curves, "the curves of recipes")["curves"] if curves.exists() else None,
         "tables": {name: _rows(_existing(ws, f"{name}.csv", made_by)) for name, made_by in TABLES.items()},
-        "listening": _rows(path) if (path := ws.figures / f"{EARLY_TABLE}.csv").exists() else None,
+        "condition_sensitivity": _rows(path) if (path := ws.figures / f"{EARLY_TABLE}.csv").exists() else None,
         "data": describe(ws.data),
         "examinations": {one.name: ws.examination(one) for one in (ws.judge(), ws.second_judge())},
         "provenance": provenance(best_device()),
@@ -120,7 +120,7 @@ def _tries(sweep: dict[str, Any], sampling: dict[str, Any]) -> list[dict[str, An
     for plan in plans_like(sweep, sampling):
         (low, high), (hits, total) = wilson(*pooled(plan)), pooled(plan)
         score = {"hits": hits, "total": total, "accuracy": hits / total, "low": low, "high": high}
-        found.append({"tries": tries_of(plan), "frechet": plan["frechet"]["distance"]} | score)
+        found.append({"num_candidates": candidates_of(plan), "frechet": plan["frechet"]["distance"]} | score)
     return found if len(found) > 1 else None
 
 
@@ -128,9 +128,9 @@ def _figures(facts: dict[str, Any]) -> dict[str, str]:
     return (
         FIGURES
         | (SWEEP if facts["sweep"] else {})
-        | (TRIES if facts["tries"] else {})
+        | (TRIES if facts["num_candidates"] else {})
         | (CURVES if facts["curves"] else {})
-        | (EARLY if facts["listening"] else {})
+        | (EARLY if facts["condition_sensitivity"] else {})
     )
 
 

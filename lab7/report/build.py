@@ -22,7 +22,7 @@ from lab7.report.notebooks import choose_parameters, execute, read_notebook
 from lab7.utils.files import ROOT, UserError, build_dir, read_json, sha256, shipped_dir, short, write_json
 
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "pandas")  # what a figure may depend on
-DATA_FILES = ("train.json", "standin.json", "objects.json", "test.json", "new_test.json", "checkpoint.pth")
+DATA_FILES = ("train.json", "synthetic.json", "objects.json", "test.json", "new_test.json", "checkpoint.pth")
 
 
 def run(preset: str = "quick", settings: Iterable[str] = (), notebooks: Path | None = None) -> dict[str, Any]:

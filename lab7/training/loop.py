@@ -32,7 +32,7 @@ from lab7.training.lr_schedules import Plateau, ema_update, rate_factor, run_len
 from lab7.training.optimizers import make_optimizer
 from lab7.training.run_folder import carry_on, open_run, read_metrics, save_checkpoint, trim_metrics
 from lab7.training.run_log import NOTHING, RunLog
-from lab7.training.sensitivity import listening, some_pictures, told_of
+from lab7.training.sensitivity import condition_sensitivity, some_pictures, told_of
 from lab7.utils.files import Failure, UserError, data_dir, read_json, runs_dir, sha256, short, write_json
 from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision, device_name, provenance
@@ -68,10 +68,10 @@ def train(
     if device.type == "cpu":
         keep_memory()
     pictures = load_pictures(data or data_dir(), preset.data.image_size)
-    if preset.data.holdout_pairs == "yes":
+    if preset.data.holdout_pairs:
         pictures = pictures.chosen(without_pairs(pictures.labels, held_out_pairs()))
         if not len(pictures):
-            raise UserError("holdout_pairs=yes leaves no picture to train on; render more scenes, or set it to no")
+            raise UserError("holdout_pairs=true leaves no picture to train on; render more scenes, or set it to false")
     normaliser = fit_normaliser(pictures.images, preset.data.normalise).to(device)
     pictures = pictures.to(device)
     watched = some_pictures(pictures)
@@ -83,7 +83,7 @@ def train(
     net = net.to(device).to(memory_format=torch.channels_last)
     average = AveragedModel(net, multi_avg_fn=ema_update(plan.ema_decay), use_buffers=True) if plan.ema_decay else None
     model, optimizer = accelerator.prepare(net, make_optimizer(plan, net))
-    if plan.compile == "yes":
+    if plan.compile:
         model = torch.compile(model)
     plateau = Plateau()
     pipeline = Pipeline(net if average is None else average.module, schedule, normaliser, preset)
@@ -140,7 +140,7 @@ def train(
             raise Failure(_not_finite(folder, step, told_loss, pictures, index))
 
         rate = plan.learning_rate * rate_factor(plan, step, length)
-        if plan.plan in ("plateau", "report"):
+        if plan.lr_schedule in ("plateau", "report"):
             rate *= plateau.factor
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
@@ -157,9 +157,9 @@ def train(
         if step in length.snapshots and main:
             with log.paused():
                 _snapshot(pipeline, folder / "samples" / f"step_{log.total['steps']:07d}.png", data)
-                heard = listening(pipeline, watched)
+                heard = condition_sensitivity(pipeline, watched)
                 so_far = {"step": log.total["steps"], "images": log.total["images_seen"]}
-                log.tell(so_far | {"listening": heard.mean().item()})
+                log.tell(so_far | {"condition_sensitivity": heard.mean().item()})
         if evaluate and plan.evaluate_every and step % (plan.evaluate_every * length.steps_per_epoch) == 0:
             with log.paused():
                 scores = broadcast_object_list([evaluate(pipeline) if main else None])[0]
@@ -173,7 +173,9 @@ def train(
         save_weights(folder / "weights.safetensors", pipeline.model, normaliser, preset)
         total = log.total
         if length.snapshots and (heard is None or step not in length.snapshots):
-            heard = listening(pipeline, watched)  # the last snapshot lies before the end, or before a resume
+            heard = condition_sensitivity(
+                pipeline, watched
+            )  # the last snapshot lies before the end, or before a resume
         write_json(
             folder / "result.json",
             {"name": name, "preset": preset.name, "settings": config.to_dict(preset)}
@@ -182,7 +184,7 @@ def train(
             | ({"started_from": before} if before != NOTHING else {})
             | provenance(device)
             | {"processes": accelerator.num_processes, "pictures": len(pictures)}
-            | ({"listening": told_of(heard, read_metrics(folder))} if heard is not None else {})
+            | ({"condition_sensitivity": told_of(heard, read_metrics(folder))} if heard is not None else {})
             | {"weights_sha256": sha256(folder / "weights.safetensors")},
         )
     accelerator.wait_for_everyone()
@@ -212,7 +214,15 @@ def _loss(
     x_0 = x_0.contiguous(memory_format=torch.channels_last)
     plan = preset.diffusion
     return diffusion.loss(
-        model, schedule, x_0, condition, generator, plan.target, plan.drop_probability, plan.draw_t, plan.weight
+        model,
+        schedule,
+        x_0,
+        condition,
+        generator,
+        plan.target,
+        plan.drop_probability,
+        plan.timestep_sampling,
+        plan.loss_weighting,
     )
 
 
@@ -223,7 +233,7 @@ def _step_seed(seed: int, step: int, process: int) -> int:
 def _snapshot(pipeline: Pipeline, path: Path, data: Path | None) -> None:
     """The first four conditions of each list, always from the same noise, side by side in one strip."""
     conditions = load_list("test", data)[:4] + load_list("new_test", data)[:4]
-    save_grid(pipeline.draw(conditions, seed=0, tries=1), path, columns=len(conditions))
+    save_grid(pipeline(conditions, seed=0, num_candidates=1), path, columns=len(conditions))
 
 
 def _not_finite(folder: Path, step: int, value: float, pictures: Pictures, index: Tensor) -> str:

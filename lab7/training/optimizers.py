@@ -22,7 +22,9 @@ def make_optimizer(plan: TrainConfig, model: nn.Module) -> torch.optim.Optimizer
     fused = True if next(model.parameters()).is_cuda else None
     if plan.optimizer == "muon":
         if not hasattr(model, "matrices"):
-            raise UserError("optimizer=muon needs network=modern; the report's U-Net keeps no matrices to train by it")
+            raise UserError(
+                "optimizer=muon needs network=efficient; the report's U-Net keeps no matrices to train by it"
+            )
         optimizer: torch.optim.Optimizer = MuonAndAdamW(model, model.matrices(), plan)  # type: ignore[operator]
     elif plan.optimizer == "adamw":
         optimizer = torch.optim.AdamW(
@@ -83,7 +85,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
     """Two optimisers that step together: Muon for `matrices`, AdamW for the model's other weights.
 
     Muon makes each update orthogonal, so that no direction of a matrix is learned much faster than another. Its
-    learning rate is `matrix_rate` where AdamW's is `learning_rate`.
+    learning rate is `muon_learning_rate` where AdamW's is `learning_rate`.
     """
 
     def __init__(self, model: nn.Module, matrices: Iterable[nn.Parameter], plan: TrainConfig) -> None:
@@ -91,10 +93,10 @@ class MuonAndAdamW(torch.optim.Optimizer):
         known = {id(weight) for weight in chosen}
         others = [weight for weight in model.parameters() if id(weight) not in known]
         self.parts: dict[str, torch.optim.Optimizer] = {
-            "muon": Muon(chosen, lr=plan.matrix_rate, weight_decay=plan.weight_decay),
+            "muon": Muon(chosen, lr=plan.muon_learning_rate, weight_decay=plan.weight_decay),
             "adamw": torch.optim.AdamW(others, lr=plan.learning_rate, weight_decay=plan.weight_decay),
         }
-        self.parts["muon"].param_groups[0]["share"] = plan.matrix_rate / plan.learning_rate
+        self.parts["muon"].param_groups[0]["share"] = plan.muon_learning_rate / plan.learning_rate
         super().__init__([{"params": chosen + others}], {})
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lab7.dataset.images import Pictures
 from lab7.dataset.normalizer import Normaliser
-from lab7.diffusion_classifier import errors, evidence
+from lab7.diffusion_classifier import class_error_ratio, errors
 from lab7.pipeline import Pipeline
 
 NOISE = 0.86  # deviation of the noise in [-1, 1] units at 64x64, the same with any normalisation
@@ -33,7 +33,7 @@ def some_pictures(pictures: Pictures, count: int = PICTURES) -> Pictures:
     return pictures.chosen(kept.to(pictures.labels.device))
 
 
-def listening(pipeline: Pipeline, pictures: Pictures, looks: int = LOOKS) -> Tensor:
+def condition_sensitivity(pipeline: Pipeline, pictures: Pictures, looks: int = LOOKS) -> Tensor:
     """The mean evidence of the objects in each picture: (B,) on the CPU.
 
     0.01 means that the squared error of x_0 is 1% larger where one object is not named. The noises are the same
@@ -51,7 +51,7 @@ def listening(pipeline: Pipeline, pictures: Pictures, looks: int = LOOKS) -> Ten
         )
         target = pipeline.preset.diffusion.target
         wrong = errors(pipeline.model, pipeline.schedule, x_0, condition, eps, target=target, log_snr=log_snr)
-        found = evidence(*wrong)
+        found = class_error_ratio(*wrong)
         parts.append(torch.where(condition > 0, found, 0).sum(dim=1) / condition.sum(dim=1))
     return torch.cat(parts).cpu()
 
@@ -59,7 +59,9 @@ def listening(pipeline: Pipeline, pictures: Pictures, looks: int = LOOKS) -> Ten
 def told_of(heard: Tensor, metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a result.json keeps: "by_picture", what `listening` found at the end (B,), and from the lines of
     metrics.jsonl the "curve", pairs of pictures seen and the mean over pictures."""
-    curve = [[line["images"], round(line["listening"], 5)] for line in metrics if "listening" in line]
+    curve = [
+        [line["images"], round(line["condition_sensitivity"], 5)] for line in metrics if "condition_sensitivity" in line
+    ]
     return {"by_picture": [round(value, 5) for value in heard.tolist()], "curve": curve}
 
 

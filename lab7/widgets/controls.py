@@ -125,7 +125,7 @@ def compose(pipeline: Pipeline, names: Sequence[str], judge: Judge | None = None
     "(none)" is passed over. Raises UserError for no object at all or a repeated one.
     """
     condition = check_condition([name for name in names if name != _NOTHING])
-    pictures = pipeline.draw([condition], **drawing)
+    pictures = pipeline([condition], **drawing)
     if judge is None:
         return pictures, ""
     readings = []
@@ -146,7 +146,7 @@ def compose_scene(pipeline: Pipeline, judge: Judge | None = None) -> ipywidgets.
     sampler = ipywidgets.Dropdown(options=list(SAMPLERS), value=plan.sampler, description="sampler")
     steps = ipywidgets.IntSlider(plan.num_steps, 2, 200, description="steps")
     guidance = ipywidgets.FloatSlider(plan.guidance_scale, min=1.0, max=6.0, step=0.5, description="guidance")
-    tries = ipywidgets.IntSlider(plan.tries, 1, 16, description="tries")
+    candidates = ipywidgets.IntSlider(plan.num_candidates, 1, 16, description="best of")
     seed = ipywidgets.IntText(0, description="seed")
     button = ipywidgets.Button(description="Draw", button_style="primary")
     image, text = _image(), ipywidgets.HTML("press Draw")  # unlike a Label, it breaks long lines
@@ -161,7 +161,7 @@ def compose_scene(pipeline: Pipeline, judge: Judge | None = None) -> ipywidgets.
                 sampler=sampler.value,
                 num_steps=steps.value,
                 guidance_scale=guidance.value,
-                tries=tries.value,
+                num_candidates=candidates.value,
                 seed=seed.value,
                 samples=4,
             )
@@ -171,7 +171,7 @@ def compose_scene(pipeline: Pipeline, judge: Judge | None = None) -> ipywidgets.
         image.value, text.value = png_bytes(list(pictures), 144), reading
 
     button.on_click(draw)
-    choices = [ipywidgets.VBox(objects), ipywidgets.VBox([sampler, steps, guidance, tries, seed])]
+    choices = [ipywidgets.VBox(objects), ipywidgets.VBox([sampler, steps, guidance, candidates, seed])]
     box = ipywidgets.VBox([ipywidgets.HBox(choices), button, image, text])
     box.draw = draw
     return box

@@ -13,7 +13,7 @@ def test_an_arm_differs_from_its_preset_by_its_settings_alone(name):
     arm = get_arm(name)
     assert arm.name == name and set(arm.reported) in (set(), set(REPORTED_LISTS))
     preset = arm_preset(arm, override(get_preset("laptop"), ["train.seed=3"]))
-    base = override(get_preset(arm.base), [*arm.brief, "train.seed=3"])
+    base = override(get_preset(arm.base), [*arm.cpu_settings, "train.seed=3"])
     named = {setting.split("=")[0] for setting in arm.settings}
     for path in field_names():
         section, field = path.split(".")
@@ -32,8 +32,8 @@ def test_no_two_arms_are_the_same():
 
 def test_drawn_arms_change_only_how_is_drawn():
     for arm in ARMS.values():
-        if arm.drawn_by:
-            mine, trained = (to_dict(arm_preset(one, get_preset("laptop"))) for one in (arm, get_arm(arm.drawn_by)))
+        if arm.weights_from:
+            mine, trained = (to_dict(arm_preset(one, get_preset("laptop"))) for one in (arm, get_arm(arm.weights_from)))
             assert mine.pop("sampling") != trained.pop("sampling") and mine == trained
 
 

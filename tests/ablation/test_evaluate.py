@@ -106,17 +106,17 @@ def test_a_finished_run_can_be_made_to_draw_otherwise(tmp_path):
 
     experiments.draw_otherwise(run, [])
     assert json.loads((run / "result.json").read_text())["weights_sha256"] == "old"
-    experiments.draw_otherwise(run, ["tries=3", "sampler=ddpm"])
+    experiments.draw_otherwise(run, ["num_candidates=3", "sampler=ddpm"])
     pipeline = load_pipeline(run)
     config, result = (json.loads((run / name).read_text()) for name in ("config.json", "result.json"))
-    assert pipeline.preset == override(preset, ["tries=3", "sampler=ddpm"])
+    assert pipeline.preset == override(preset, ["num_candidates=3", "sampler=ddpm"])
     told = json.loads(json.dumps(to_dict(pipeline.preset)))
     assert config == {"run": "mine"} | told and result["settings"] == told
     assert result["weights_sha256"] == sha256(run / "weights.safetensors") and result["seed"] == 4
     assert all(torch.equal(pipeline.model.state_dict()[name], value) for name, value in before.items())
 
     with pytest.raises(UserError, match="mine: was trained with train.epochs=3, not 4; only how it draws"):
-        experiments.draw_otherwise(run, ["tries=5", "epochs=4"])
+        experiments.draw_otherwise(run, ["num_candidates=5", "epochs=4"])
     assert load_pipeline(run).preset == pipeline.preset
 
 

@@ -18,7 +18,7 @@ def result(seed, share, lists=("test",)):
         "by_picture": {"hits": [[3] * 4] * int(10 * share) + [[0] * 4] * (10 - int(10 * share)), "asked": [3] * 10}
     }
     told = {name: found | {"second_judge": found} for name in lists}
-    scale = {"settings": {"data": {"image_size": 32}}, "images_seen": 960, "seconds": 90.0, "mistakes": [1]}
+    scale = {"settings": {"data": {"image_size": 32}}, "images_seen": 960, "seconds": 90.0, "error_types": [1]}
     return {"name": f"run{seed}", "seed": seed, "accuracy": told, "judge": {"sha256": "a"}} | scale
 
 
@@ -74,7 +74,7 @@ def test_many_runs_are_kept_in_one_file_and_found_there(tmp_path):
     for arm, seed in (("report_up", 0), ("report_up", 3), ("report_down", 0)):
         write_json(tmp_path / "runs" / run_name(arm, seed) / "result.json", result(seed, 0.5))
     heard = {"by_picture": [0.01, 0.02], "curve": [[960, 0.015]]}
-    write_json(tmp_path / "runs" / "report_up" / "result.json", result(0, 0.5) | {"listening": heard})
+    write_json(tmp_path / "runs" / "report_up" / "result.json", result(0, 0.5) | {"condition_sensitivity": heard})
     metrics = '{"step": 50, "loss": 0.5}\n{"step": 60, "loss": 0.25}\n{"step": 60, "accuracy": {}}\n'
     write_text(tmp_path / "runs" / "report_up" / "metrics.jsonl", metrics)
     write_json(tmp_path / "runs" / "report_none" / "result.json", {"seed": 0})  # never scored
@@ -86,8 +86,8 @@ def test_many_runs_are_kept_in_one_file_and_found_there(tmp_path):
     ]
     assert len(record.read_text().splitlines()) == 5  # a line a run
     up = results.read_record(record)[0]
-    assert up["loss"] == 0.25 and up["images_seen"] == 960 and "mistakes" not in up
-    assert up["listening"] == heard
+    assert up["loss"] == 0.25 and up["images_seen"] == 960 and "error_types" not in up
+    assert up["condition_sensitivity"] == heard
     found = results.read_arms(record.parent, ["report_up", "report_none", "report_down"])
     assert list(found) == ["report_up", "report_down"]
     was = results.read_arms(tmp_path / "runs", ["report_up", "report_none", "report_down"])

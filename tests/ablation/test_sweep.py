@@ -9,7 +9,7 @@ from lab7.ablation import sweep as ablation
 from lab7.ablation.arms import ARMS
 from lab7.utils.files import UserError
 
-TINY = ("scenes=4", "judge_scenes=4", "passes=1", "exam_scenes=2", "max_steps=4", "save_every=2")
+TINY = ("scenes=4", "judge_scenes=4", "judge_epochs=1", "evaluation_scenes=2", "max_steps=4", "save_every=2")
 FAST = (*TINY, "sampling.num_steps=2", "samples=1", "batch_size=4", "snapshots=1")
 
 
@@ -79,7 +79,7 @@ def test_a_sweep_is_made_in_processes_and_no_run_twice(sweep):
     assert [job.name for job in jobs] == ["report_up_down", "report_none", "report_up", "report_clamp_x_0"]
     assert [job.done() for job in jobs] == [True, True, False, True]
     drawn = json.loads((jobs[3].folder / "result.json").read_text())
-    assert drawn["drawn_by"] == "report_up_down" and drawn["sampling"]["clamp"] == "x_0"
+    assert drawn["weights_from"] == "report_up_down" and drawn["sampling"]["clamp"] == "x_0"
     assert not (jobs[3].folder / "weights.safetensors").exists()
     assert ablation.run_jobs([jobs[0], jobs[1], jobs[3]], 2, progress=False) == []
     rows = ablation.table(jobs)

@@ -16,7 +16,7 @@ from lab7.utils.files import UserError, shipped_dir
 @pytest.fixture
 def smoke(tmp_path, monkeypatch):
     monkeypatch.setenv("LAB7_BUILD", str(tmp_path))
-    tiny = ["scenes=4", "judge_scenes=4", "passes=1", "exam_scenes=2", "n_feature=8", "max_steps=2"]
+    tiny = ["scenes=4", "judge_scenes=4", "judge_epochs=1", "evaluation_scenes=2", "n_feature=8", "max_steps=2"]
     return open_workspace("smoke", [*tiny, "sampling.num_steps=2", "samples=1", "batch_size=4"], seed=7)
 
 

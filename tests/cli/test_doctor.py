@@ -97,8 +97,8 @@ def test_broken_data_is_a_failure_that_names_the_file(lab, course_folder):
     assert doctor.run() == 1
 
 
-def test_the_stand_in_is_named(lab, tiny_standin, monkeypatch):
-    monkeypatch.setenv("LAB7_DATA", str(tiny_standin))
+def test_the_stand_in_is_named(lab, tiny_synthetic, monkeypatch):
+    monkeypatch.setenv("LAB7_DATA", str(tiny_synthetic))
     assert found("data").ok is True and "the stand-in" in found("data").text
     assert "36 pictures of 12 scenes" in found("data").text
 

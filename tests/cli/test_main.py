@@ -20,11 +20,11 @@ TINY = ["--set", "epochs=1", "sampling.num_steps=2"]
 def weights(tmp_path_factory):
     """Weights of a network that was trained for one step on three pictures."""
     from lab7.config import get_preset, override
-    from lab7.dataset.synthetic import write_standin
+    from lab7.dataset.synthetic import write_synthetic
     from lab7.training.loop import train
 
     folder = tmp_path_factory.mktemp("trained")
-    write_standin(folder / "data", scenes=1, processes=1, progress=False)
+    write_synthetic(folder / "data", scenes=1, processes=1, progress=False)
     preset = override(get_preset("smoke"), ["epochs=1", "sampling.num_steps=2"])
     return train(preset, "tiny", data=folder / "data", runs=folder, progress=False) / "weights.safetensors"
 
@@ -259,9 +259,9 @@ def test_runs_are_compared_by_name_folder_and_several_seeds(capsys, place):
 
 
 def test_a_judge_is_examined_by_command(capsys, place):
-    code, out, _ = call(capsys, "judge", "--examine", "--set", "exam_scenes=2", "--out", "exam.json")
+    code, out, _ = call(capsys, "judge", "--examine", "--set", "evaluation_scenes=2", "--out", "exam.json")
     assert code == 0 and "shifted top_k" in out
-    assert json.loads((place / "exam.json").read_text())["examination"]["pictures"] == 6
+    assert json.loads((place / "exam.json").read_text())["evaluation"]["pictures"] == 6
 
 
 def test_arms_are_listed_and_a_finished_sweep_is_told(capsys, place):

@@ -54,7 +54,7 @@ def test_all_of_it_is_read_squashed_and_not_cropped(folder):
 
 def test_it_is_told_and_trained_on(folder, tmp_path, monkeypatch, capsys):
     facts = describe(folder)
-    assert facts["pictures"] == 18009 and facts["scenes"] == SCENES and not facts["standin"]
+    assert facts["pictures"] == 18009 and facts["scenes"] == SCENES and not facts["synthetic"]
     monkeypatch.setenv("LAB7_DATA", str(folder))
     main(["doctor"])
     assert "18009 pictures of 6003 scenes" in capsys.readouterr().out.replace(",", "")

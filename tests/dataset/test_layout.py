@@ -35,7 +35,7 @@ from lab7.dataset.layout import (
     unseen_combinations,
     unseen_triples,
 )
-from lab7.dataset.synthetic import render_pictures, write_standin
+from lab7.dataset.synthetic import render_pictures, write_synthetic
 from lab7.utils import files
 from lab7.vocabulary import CLASSES, class_index
 
@@ -406,18 +406,18 @@ def test_describe_counts(folder):
     assert (counts["pairs_total"], counts["triples_total"]) == (276, 2024)
     assert (counts["per_class_min"], counts["per_class_max"], counts["singles_max"]) == (0, 3, 1)
     assert counts["test"] == {"conditions": 32, "objects": 72, "unseen": 31}
-    assert counts["standin"] is False
+    assert counts["synthetic"] is False
     json.dumps(counts)
 
 
 def test_the_stand_in_is_read_as_the_courses_files(tmp_path):
-    write_standin(tmp_path, scenes=4, processes=1, progress=False)
+    write_synthetic(tmp_path, scenes=4, processes=1, progress=False)
     loaded = load_pictures(tmp_path)
     images, labels = render_pictures(seed=0, num_scenes=4, processes=1)
     assert np.array_equal(loaded.images.permute(0, 2, 3, 1).numpy(), images)
     assert np.array_equal(loaded.labels.numpy(), labels)
     counts = describe(tmp_path)
-    assert counts["standin"] is True
+    assert counts["synthetic"] is True
     assert (counts["pictures"], counts["scenes"], counts["by_objects"]) == (12, 4, {1: 4, 2: 4, 3: 4})
 
 

@@ -48,20 +48,20 @@ def test_unseen_triples_are_unseen(given_conditions):
     assert found == unseen_triples(reversed(given_conditions))
 
 
-def test_unseen_follows_from_the_train_json_at_hand(tiny_standin):
-    shown = subsets(read_labels(tiny_standin).values(), 3)
-    found = load_list("unseen", tiny_standin)
+def test_unseen_follows_from_the_train_json_at_hand(tiny_synthetic):
+    shown = subsets(read_labels(tiny_synthetic).values(), 3)
+    found = load_list("unseen", tiny_synthetic)
     assert len(found) == 32 and not {frozenset(triple) for triple in found} & shown
 
 
-def test_training_without_the_pairs_sees_none_of_them(tiny_standin, tmp_path, monkeypatch):
-    settings = ["holdout_pairs=yes", "n_feature=8", "epochs=1", "max_steps=1", "snapshots=0"]
+def test_training_without_the_pairs_sees_none_of_them(tiny_synthetic, tmp_path, monkeypatch):
+    settings = ["holdout_pairs=true", "n_feature=8", "epochs=1", "max_steps=1", "snapshots=0"]
     seen = []
     monkeypatch.setattr("lab7.training.loop.fit_normaliser", lambda images, kind: seen.append(len(images)) or _stop())
-    pictures = load_pictures(tiny_standin, 32)
+    pictures = load_pictures(tiny_synthetic, 32)
     kept = int(without_pairs(pictures.labels, held_out_pairs()).sum())
     with contextlib.suppress(_Stop):
-        train(override(get_preset("smoke"), settings), "a", data=tiny_standin, runs=tmp_path, progress=False)
+        train(override(get_preset("smoke"), settings), "a", data=tiny_synthetic, runs=tmp_path, progress=False)
     assert seen == [kept] and 0 < kept <= len(pictures)
     chosen = pictures.chosen(torch.arange(len(pictures)) % 2 == 0)
     assert chosen.names == pictures.names[::2] and torch.equal(chosen.labels, pictures.labels[::2])

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab7.dataset import synthetic as standin
-from lab7.dataset.synthetic import is_standin, render_pictures, write_standin
+from lab7.dataset import synthetic
+from lab7.dataset.synthetic import is_synthetic, render_pictures, write_synthetic
 from lab7.utils.files import ROOT, UserError
 
 
@@ -23,7 +23,7 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    write_standin(folder, 45, processes=1, progress=False)
+    write_synthetic(folder, 45, processes=1, progress=False)
     return folder
 
 
@@ -37,11 +37,11 @@ def test_the_courses_layout(whole):
         assert of_scene[2][:2] == of_scene[1] and of_scene[1][:1] == of_scene[0]
     with Image.open(whole / "iclevr" / "CLEVR_train_000044_2.png") as image:
         assert image.size == (64, 64) and image.mode == "RGB"
-    assert is_standin(whole)
+    assert is_synthetic(whole)
 
 
 def test_any_number_of_processes_gives_the_same_bytes(whole, tmp_path):
-    write_standin(tmp_path / "many", 45, processes=3, progress=False)
+    write_synthetic(tmp_path / "many", 45, processes=3, progress=False)
     assert contents(tmp_path / "many") == contents(whole)
 
 
@@ -59,8 +59,8 @@ def test_another_seed_gives_other_pictures():
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(whole, tmp_path):
     code = (
-        "import sys\nfrom lab7.dataset.synthetic import write_standin\n"
-        "if __name__ == '__main__': write_standin(sys.argv[1], 45, processes=1, progress=False)\n"
+        "import sys\nfrom lab7.dataset.synthetic import write_synthetic\n"
+        "if __name__ == '__main__': write_synthetic(sys.argv[1], 45, processes=1, progress=False)\n"
     )
     (tmp_path / "run.py").write_text(code)
     out = tmp_path / "out"
@@ -79,7 +79,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(whole, tmp_path):
             with Image.open(path) as image:
                 image.load()
     (out / "iclevr" / ".CLEVR_train_000000_0.png.tmp").write_bytes(b"left over")
-    write_standin(out, 45, processes=1, progress=False)
+    write_synthetic(out, 45, processes=1, progress=False)
     assert contents(out) == contents(whole)
 
 
@@ -87,18 +87,18 @@ def test_a_whole_folder_is_left_alone_and_a_damaged_one_is_mended(whole, tmp_pat
     out = tmp_path / "out"
     shutil.copytree(whole, out)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    write_standin(out, 45, processes=1, progress=False)
+    write_synthetic(out, 45, processes=1, progress=False)
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     broken, missing = (out / "iclevr" / f"CLEVR_train_00000{k}_1.png" for k in range(2))
     broken.write_bytes(broken.read_bytes()[:500])
     missing.unlink()
-    write_standin(out, 45, processes=1, progress=False)
+    write_synthetic(out, 45, processes=1, progress=False)
     assert contents(out) == contents(whole)
 
 
 def test_it_grows(whole, tmp_path):
-    write_standin(tmp_path / "out", 10, processes=1, progress=False)
-    write_standin(tmp_path / "out", 45, processes=1, progress=False)
+    write_synthetic(tmp_path / "out", 10, processes=1, progress=False)
+    write_synthetic(tmp_path / "out", 45, processes=1, progress=False)
     assert contents(tmp_path / "out") == contents(whole)
 
 
@@ -113,7 +113,7 @@ def test_it_grows(whole, tmp_path):
 def test_other_pictures_are_not_mixed_in(whole, options, message):
     before = contents(whole)
     with pytest.raises(UserError, match=message):
-        write_standin(whole, **{"scenes": 45, "progress": False} | options)
+        write_synthetic(whole, **{"scenes": 45, "progress": False} | options)
     assert contents(whole) == before
 
 
@@ -122,16 +122,16 @@ def test_the_courses_own_pictures_are_never_touched(tmp_path, what):
     (tmp_path / "iclevr").mkdir() if what == "iclevr" else (tmp_path / what).write_text("{}")
     before = contents(tmp_path)
     with pytest.raises(UserError, match=f"{what}: is there already and was not rendered here"):
-        write_standin(tmp_path, 3, progress=False)
-    assert contents(tmp_path) == before and not (tmp_path / "standin.json").exists()
+        write_synthetic(tmp_path, 3, progress=False)
+    assert contents(tmp_path) == before and not (tmp_path / "synthetic.json").exists()
 
 
 def test_the_courses_files_dropped_over_a_standin_are_the_courses(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "out")
     (tmp_path / "out" / "train.json").write_text('{"CLEVR_train_000000_0.png": ["red cube"]}')
-    assert not is_standin(tmp_path / "out")
+    assert not is_synthetic(tmp_path / "out")
     with pytest.raises(UserError, match="was not rendered here"):
-        write_standin(tmp_path / "out", 45, progress=False)
+        write_synthetic(tmp_path / "out", 45, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ def test_the_courses_files_dropped_over_a_standin_are_the_courses(whole, tmp_pat
 )
 def test_senseless_numbers_are_told(tmp_path, options, message):
     with pytest.raises(UserError, match=message):
-        write_standin(tmp_path / "out", **{"progress": False} | options)
+        write_synthetic(tmp_path / "out", **{"progress": False} | options)
     assert not (tmp_path / "out").exists()
 
 
 def test_too_little_space_is_told_before_the_start(tmp_path, monkeypatch):
-    monkeypatch.setattr(standin.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    monkeypatch.setattr(synthetic.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(UserError, match="the disk has 0 MiB free, and the pictures need about 0 MiB"):
-        write_standin(tmp_path / "out", 3, progress=False)
+        write_synthetic(tmp_path / "out", 3, progress=False)
 
 
 def test_a_disk_that_fills_up_is_told_and_what_was_finished_stays(tmp_path, monkeypatch):
@@ -162,7 +162,7 @@ def test_a_disk_that_fills_up_is_told_and_what_was_finished_stays(tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", save)
         with pytest.raises(UserError, match="the disk is full; free some space and run the same command again"):
-            write_standin(tmp_path, 3, processes=1, progress=False)
+            write_synthetic(tmp_path, 3, processes=1, progress=False)
     assert len(list((tmp_path / "iclevr").iterdir())) == 5 and not (tmp_path / "train.json").exists()
-    write_standin(tmp_path, 3, processes=1, progress=False)
+    write_synthetic(tmp_path, 3, processes=1, progress=False)
     assert len(json.loads((tmp_path / "train.json").read_text())) == 9

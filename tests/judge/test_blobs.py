@@ -4,7 +4,7 @@ import torch
 
 from lab7.dataset.conditions import conditions_tensor
 from lab7.dataset.renderer import REFLECTANCE
-from lab7.judge.blobs import COLOURFUL, SMALLEST, count_patches, holds_twice
+from lab7.judge.blobs import COLOURFUL, SMALLEST, count_patches, has_duplicate
 from lab7.judge.evaluation import clean_set
 from lab7.vocabulary import COLOURS
 
@@ -53,14 +53,14 @@ def test_a_faint_hue_is_none():
 def test_a_picture_holds_something_twice_where_more_stands_than_was_asked():
     two = picture(("red", 5, 5), ("red", 40, 30), ("blue", 20, 50))
     asked = [["red cube", "blue sphere"], ["red cube", "red sphere", "blue sphere"], ["blue cube"], ["gray cube"]]
-    found = holds_twice(two.repeat(4, 1, 1, 1), conditions_tensor(asked))
+    found = has_duplicate(two.repeat(4, 1, 1, 1), conditions_tensor(asked))
     assert found.tolist() == [True, False, False, False], "colours that nobody asked for are not counted"
 
 
 def test_renders_hold_nothing_twice_and_most_objects_are_counted():
     images, labels = clean_set(15, processes=1)
     pixels = images.float() / 127.5 - 1
-    assert not holds_twice(pixels, labels).any()
+    assert not has_duplicate(pixels, labels).any()
     asked = labels.view(len(labels), -1, len(COLOURS)).sum(dim=1)[:, 1:]
     found = count_patches(pixels)[:, 1:]
     assert (found <= asked).all() and found.sum() > 0.9 * asked.sum()

@@ -22,7 +22,7 @@ def outputs(*names: str) -> np.ndarray:
         (["red cube"], ["blue cube"], ["wrong colour"], ()),
         (["red cube"], ["red sphere"], ["wrong shape"], ()),
         (["red cube"], ["blue sphere"], ["missing"], ("blue sphere",)),
-        (["red cube", "cyan sphere"], ["cyan cube", "red sphere"], ["exchanged", "exchanged"], ()),
+        (["red cube", "cyan sphere"], ["cyan cube", "red sphere"], ["attribute swap", "attribute swap"], ()),
         (["red cube", "cyan sphere"], ["cyan cube", "cyan sphere"], ["wrong colour", "found"], ()),
         (["red cube", "red sphere"], ["red cube", "red cylinder"], ["found", "wrong shape"], ()),
         (["red cube", "blue cube"], ["gray cube"], ["wrong colour", "missing"], ()),

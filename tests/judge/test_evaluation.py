@@ -65,5 +65,5 @@ def test_an_examination_is_found_by_the_judges_hash(judge, tmp_path):
     assert examination.recorded(judge, tmp_path) is None and np.isnan(examination.ceiling(judge, tmp_path))
     (tmp_path / "weights").mkdir()
     exam = {"clean": {"top_k": {"accuracy": 0.5}}}
-    (tmp_path / "weights" / "own.json").write_text(json.dumps({"sha256": judge.sha256, "examination": exam}))
+    (tmp_path / "weights" / "own.json").write_text(json.dumps({"sha256": judge.sha256, "evaluation": exam}))
     assert examination.recorded(judge, tmp_path) == exam and examination.ceiling(judge, tmp_path) == 0.5

@@ -224,18 +224,18 @@ def test_training_lowers_the_loss_and_is_repeatable():
 
 def test_train_judge_writes_weights_and_their_record(tmp_path):
     out = tmp_path / "weights" / "judge.safetensors"
-    record = train_judge(out, scenes=4, epochs=1, examination_scenes=2, batch_size=4, processes=1, progress=False)
+    record = train_judge(out, scenes=4, epochs=1, evaluation_scenes=2, batch_size=4, processes=1, progress=False)
     assert json.loads(out.with_suffix(".json").read_text()) == record
     assert sorted(p.name for p in out.parent.iterdir()) == ["judge.json", "judge.safetensors"]
     assert record["sha256"] == sha256(out) == load_judge(out).sha256
-    assert record["examination"]["pictures"] == 6 and record["examination"]["clean"]["top_k"]["total"] == 12
-    assert [row["objects"] for row in record["examination"]["clean"]["per_count"]] == [1, 2, 3]
+    assert record["evaluation"]["pictures"] == 6 and record["evaluation"]["clean"]["top_k"]["total"] == 12
+    assert [row["objects"] for row in record["evaluation"]["clean"]["per_count"]] == [1, 2, 3]
 
 
 def test_a_small_judge_is_trained_read_and_told_apart(tmp_path):
     out = tmp_path / "second.safetensors"
     record = train_judge(
-        out, kind="small", scenes=4, epochs=1, examination_scenes=2, batch_size=4, processes=1, progress=False
+        out, kind="small", scenes=4, epochs=1, evaluation_scenes=2, batch_size=4, processes=1, progress=False
     )
     judge = load_judge(out)
     assert isinstance(judge.model, SmallClassifier) and "--kind small" in record["command"]
@@ -260,7 +260,7 @@ def test_shipped_judges_have_an_honest_record(name):
     weights = files.shipped_dir() / "weights" / f"{name}.safetensors"
     record = json.loads(weights.with_suffix(".json").read_text())
     assert record["sha256"] == sha256(weights)
-    exam = record["examination"]
+    exam = record["evaluation"]
     assert exam["pictures"] >= 6000
     for how in ("clean", "shifted"):
         score = exam[how]["top_k"]

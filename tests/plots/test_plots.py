@@ -36,9 +36,9 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def tried(tries: int) -> dict:
-    scores = {"top_k": {"hits": 50 + tries, "total": 60}, "exact": {"hits": 10 * tries, "total": 40}}
-    return {"tries": tries, "accuracy": {"test": scores, "unseen": scores}}
+def tried(num_candidates: int) -> dict:
+    scores = {"top_k": {"hits": 50 + num_candidates, "total": 60}, "exact": {"hits": 10 * num_candidates, "total": 40}}
+    return {"num_candidates": num_candidates, "accuracy": {"test": scores, "unseen": scores}}
 
 
 EXAM = {
@@ -66,8 +66,8 @@ FIGURES = {
         "t",
     ),
     "pixel_histograms": lambda: plots_results.pixel_histograms([("a", noise(999)), ("b", noise(999) / 3)]),
-    "listening_figure": lambda: plots_results.listening_figure(HEARD),
-    "listening_curves": lambda: plots_results.listening_curves(
+    "sensitivity_figure": lambda: plots_results.sensitivity_figure(HEARD),
+    "sensitivity_curves": lambda: plots_results.sensitivity_curves(
         {panel: {arm: [[(32, 0.1), (64, 0.2)]] * 2 for arm in ("one", "other")} for panel in ("a", "b", "c")}
     ),
     "accuracy_points": lambda: plots_results.accuracy_points(SCORES),
@@ -75,9 +75,9 @@ FIGURES = {
     "wilson_by_size": lambda: plots_results.wilson_by_size(
         [("a", np.array([10, 100]), np.array([0.2, 0.4]), np.array([0.8, 0.6]))], [72]
     ),
-    "examination_figure": lambda: plots_judge.examination_figure({"a": EXAM, "b": EXAM}),
+    "judges_figure": lambda: plots_judge.judges_figure({"a": EXAM, "b": EXAM}),
     "confusion_figure": lambda: plots_judge.confusion_figure(np.eye(24) + 0.01, "t"),
-    "mistakes_figure": lambda: plots_judge.mistakes_figure(
+    "error_types_figure": lambda: plots_judge.error_types_figure(
         {"test": [0.5, 0, 0.1, 0.2, 0.2, 0.4]}, np.eye(8), np.eye(3), (COLOURS, SHAPES)
     ),
     "example_pictures": lambda: plots_judge.example_pictures({"missing": [(noise(3, 8, 8), "red cube")]}),
@@ -120,7 +120,7 @@ HEARD = pd.DataFrame(
         "diff_high": [np.nan, -0.4, 0.5],
         "verdict": [
             "the baseline",
-            "listens less",
+            "less sensitive",
             "listens more, for these two trainings; other seeds were not tried",
         ],
     }
@@ -129,7 +129,7 @@ SWEEP = {
     "plans": {
         f"{sampler}:time:{steps}": {
             "sampler": sampler,
-            "spacing": "time",
+            "timestep_spacing": "time",
             "steps": steps,
             "frechet": {"distance": 100 / steps, "floor": 5.0},
             "accuracy": {name: {"top_k": {"hits": 3 * steps, "total": 99}} for name in ("test", "unseen")},
@@ -180,14 +180,16 @@ def test_steps_stand_in_order_and_pool_all_lists():
 
 
 def test_a_plan_of_more_tries_is_no_point_among_the_steps():
-    more = {"plans": SWEEP["plans"] | {"ddim:time:8:0:2:4": SWEEP["plans"]["ddim:time:8"] | {"tries": 4}}}
+    more = {"plans": SWEEP["plans"] | {"ddim:time:8:0:2:4": SWEEP["plans"]["ddim:time:8"] | {"num_candidates": 4}}}
     assert plots_samplers.steps_figure(more).axes[0].lines[0].get_xdata().tolist() == [4, 8, 16]
 
 
 def test_pictures_right_in_all_are_drawn_where_every_plan_counted_them():
     plans = [tried(1), tried(2)]
     for plan in plans:
-        plan["accuracy"] = {name: found | {"right": found["exact"]} for name, found in plan["accuracy"].items()}
+        plan["accuracy"] = {
+            name: found | {"exact_without_duplicates": found["exact"]} for name, found in plan["accuracy"].items()
+        }
     labels = []
     for told in (plans, [plans[0], tried(4)]):
         right = plots_samplers.tries_figure(np.zeros(3), np.array([True, True, False]), 0.5, told).axes[1]

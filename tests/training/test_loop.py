@@ -69,7 +69,7 @@ def test_a_run_writes_its_folder_and_lowers_the_loss(folder, tmp_path):
     assert [line["step"] for line in lines] == [50, 100, 150, 200, 240]
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
     assert len(list((run_folder / "samples").glob("step_*.png"))) == 2
-    heard = result["listening"]
+    heard = result["condition_sensitivity"]
     assert [seen for seen, _ in heard["curve"]] == [16, 960] and len(heard["by_picture"]) == 16
     assert heard["curve"][-1][1] == pytest.approx(sum(heard["by_picture"]) / 16, abs=1e-4)
     pipeline = load_pipeline(run_folder)
@@ -121,7 +121,14 @@ def test_killed_and_resumed_gives_the_same_bytes(folder, tmp_path, after):
     assert steps == sorted(set(steps)) == [50, 100, 120]
 
 
-MODERN = ("network=modern", "optimizer=muon", "target=v", "schedule=cosine", "draw_t=stratified", "precision=fp32")
+MODERN = (
+    "network=efficient",
+    "optimizer=muon",
+    "target=v",
+    "schedule=cosine",
+    "timestep_sampling=stratified",
+    "precision=fp32",
+)
 
 
 def test_the_efficient_network_learns_and_resumes_to_the_same_bytes(folder, tmp_path, monkeypatch):
@@ -230,7 +237,7 @@ def test_the_reports_plan_listens_to_the_accuracies(folder, tmp_path):
         seen.append(pipeline.draw([["red cube"]], num_steps=2).shape)
         return {"test": 0.5, "new_test": 0.5}
 
-    run_folder = run(folder, tmp_path, "plan=report", "evaluate_every=1", "epochs=9", evaluate=evaluate)
+    run_folder = run(folder, tmp_path, "lr_schedule=report", "evaluate_every=1", "epochs=9", evaluate=evaluate)
     assert len(seen) == 9
     told = [line for line in read_metrics(run_folder) if "accuracy" in line]
     assert told[0]["plateau"] == 1 and told[-1]["plateau"] == pytest.approx(0.95**2)
@@ -241,7 +248,7 @@ def test_compile_is_asked_of_torch_and_changes_no_file(folder, tmp_path, monkeyp
     monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
     plain = run(folder, tmp_path / "plain", "max_steps=2")
     assert compiled == []
-    other = run(folder, tmp_path / "other", "max_steps=2", "compile=yes")
+    other = run(folder, tmp_path / "other", "max_steps=2", "compile=true")
     assert len(compiled) == 1
     one, two = (load_file(place / "weights.safetensors") for place in (plain, other))
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
@@ -264,7 +271,7 @@ def test_learning_rate_plans():
     plan = toy("epochs=10").train
 
     def factors(kind, warmup=0):
-        changed = override(toy("epochs=10"), [f"plan={kind}", f"warmup_steps={warmup}"]).train
+        changed = override(toy("epochs=10"), [f"lr_schedule={kind}", f"warmup_steps={warmup}"]).train
         return [rate_factor(changed, step, length) for step in range(100)]
 
     assert plan.epochs == 10
@@ -321,8 +328,8 @@ def test_a_run_that_begins_with_anothers_weights_carries_its_curve_and_pictures_
 
 
 def test_weights_fit_where_the_networks_are_alike(folder, tmp_path, capsys):
-    first = run(folder, tmp_path, "network=modern", name="first")
-    other = toy("network=modern", "max_steps=2", "patch=2")
+    first = run(folder, tmp_path, "network=efficient", name="first")
+    other = toy("network=efficient", "max_steps=2", "patch=2")
     path = training.train(other, "finer", data=folder, runs=tmp_path, start=first, progress=True)
     assert "new are stem.weight, head.weight, head.bias" in capsys.readouterr().err
     assert json.loads((path / "result.json").read_text())["started_from"]["name"] == "first"

@@ -9,7 +9,9 @@ from lab7.utils.files import UserError
 
 @pytest.fixture
 def plan():
-    return override(get_preset("smoke"), ["network=modern", "optimizer=muon", "learning_rate=1e-3", "matrix_rate=0.02"])
+    return override(
+        get_preset("smoke"), ["network=efficient", "optimizer=muon", "learning_rate=1e-3", "muon_learning_rate=0.02"]
+    )
 
 
 def stepped(model, optimizer, steps, seed=0):
@@ -36,7 +38,7 @@ def test_muons_update_is_orthogonal(plan):
     weight = model.matrices()[0]
     before = weight.detach().clone()
     stepped(model, make_optimizer(override(plan, ["weight_decay=0"]).train, model), 1)
-    values = torch.linalg.svdvals((before - weight.detach()) / plan.train.matrix_rate)
+    values = torch.linalg.svdvals((before - weight.detach()) / plan.train.muon_learning_rate)
     assert values.min() > 0.6 and values.max() < 1.3  # five iterations bring them near 1, not onto it
 
 
@@ -74,7 +76,7 @@ def test_a_stored_state_goes_on_to_the_same_weights(plan, tmp_path):
 
 def test_muon_refuses_a_network_without_matrices():
     plan = override(get_preset("smoke"), ["optimizer=muon"])
-    with pytest.raises(UserError, match="optimizer=muon needs network=modern"):
+    with pytest.raises(UserError, match="optimizer=muon needs network=efficient"):
         make_optimizer(plan.train, build_model(plan))
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from lab7.ablation.sensitivity import listening_table
+from lab7.ablation.sensitivity import sensitivity_table
 from lab7.config import get_preset, override
 from lab7.dataset.images import Pictures
 from lab7.dataset.normalizer import Normaliser, fit_normaliser
 from lab7.pipeline import Pipeline
 from lab7.schedule import NoiseSchedule
-from lab7.training.sensitivity import NOISE, listening, some_pictures, told_of
+from lab7.training.sensitivity import NOISE, condition_sensitivity, some_pictures, told_of
 
 SIZE = 8
 
@@ -51,9 +51,9 @@ def pipeline(model, normaliser):
 def test_the_deaf_are_told_from_those_who_listen(pictures):
     some, patterns = pictures
     normaliser = Normaliser(torch.full((3, SIZE, SIZE), -1 / 255), torch.tensor(0.1))
-    heard = listening(pipeline(Knowing(patterns / 0.1), normaliser), some)
+    heard = condition_sensitivity(pipeline(Knowing(patterns / 0.1), normaliser), some)
     assert heard.shape == (6,) and (heard > 1).all()  # without an object the error is several times as large
-    assert listening(pipeline(Knowing(patterns / 0.1, deaf=True), normaliser), some).tolist() == [0] * 6
+    assert condition_sensitivity(pipeline(Knowing(patterns / 0.1, deaf=True), normaliser), some).tolist() == [0] * 6
 
 
 @pytest.mark.parametrize("kind", ["deviation", "plain", "whitened"])
@@ -62,7 +62,7 @@ def test_the_noise_is_as_strong_beside_the_pixels_with_any_normalisation(kind, p
     normaliser = fit_normaliser(some.images, kind)
     model = Knowing(patterns)
     able = pipeline(model, normaliser)
-    listening(able, some)
+    condition_sensitivity(able, some)
     (t,) = set(model.asked_at)
     alpha_bar = able.schedule.alpha_bar64[t].item()
     scale = torch.linalg.det(normaliser.std).item() ** (1 / 3) if kind == "whitened" else normaliser.std.item()
@@ -77,7 +77,7 @@ def test_the_pictures_looked_at_are_spread_evenly(pictures):
 
 def result(seed, *values):
     by_picture = [value / 100 for value in values]
-    return {"seed": seed, "images_seen": 960, "seconds": 120.0, "listening": {"by_picture": by_picture}}
+    return {"seed": seed, "images_seen": 960, "seconds": 120.0, "condition_sensitivity": {"by_picture": by_picture}}
 
 
 def test_the_table_sets_each_arm_beside_its_baseline_on_the_seeds_of_both():
@@ -89,14 +89,14 @@ def test_the_table_sets_each_arm_beside_its_baseline_on_the_seeds_of_both():
         "report_hidden": [{"seed": 0}],
         "laptop": [result(0, 9.0, 9.0, 9.0, 9.0)],
     }
-    table = listening_table(arms).set_index("arm")
+    table = sensitivity_table(arms).set_index("arm")
     assert list(table.index) == ["report_up_down", "report_none", "report_up", "laptop"]
-    assert table.listening["report_up_down"] == pytest.approx(2.0125)
+    assert table.condition_sensitivity["report_up_down"] == pytest.approx(2.0125)
     assert table.low["report_up_down"] < 2.0125 < table.high["report_up_down"]
     assert table.difference["report_none"] == pytest.approx(-2.0125)
     assert table.verdict.to_dict() == {
         "report_up_down": "the baseline",
-        "report_none": "listens less",
+        "report_none": "less sensitive",
         "report_up": "cannot be told with 1 training an arm",
         "laptop": "not compared",
     }
@@ -104,5 +104,9 @@ def test_the_table_sets_each_arm_beside_its_baseline_on_the_seeds_of_both():
 
 
 def test_what_is_kept_is_the_curve_and_the_last_measurement():
-    lines = [{"step": 1, "loss": 0.5}, {"step": 1, "images": 32, "listening": 0.0123456}, {"step": 2, "loss": 0.4}]
+    lines = [
+        {"step": 1, "loss": 0.5},
+        {"step": 1, "images": 32, "condition_sensitivity": 0.0123456},
+        {"step": 2, "loss": 0.4},
+    ]
     assert told_of(torch.tensor([0.25, 0.5]), lines) == {"by_picture": [0.25, 0.5], "curve": [[32, 0.01235]]}

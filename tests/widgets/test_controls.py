@@ -20,8 +20,8 @@ from lab7.widgets import controls as widgets
 
 
 @pytest.fixture(scope="module")
-def pictures(tiny_standin):
-    return load_pictures(tiny_standin, 32)
+def pictures(tiny_synthetic):
+    return load_pictures(tiny_synthetic, 32)
 
 
 @pytest.fixture(scope="module")

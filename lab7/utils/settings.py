@@ -1,0 +1,57 @@
+"""Settings given as text: their types, their ranges, and one line for a value that does not fit."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from lab7.utils.files import UserError
+
+
+@dataclass(frozen=True)
+class Range:
+    """The least and the greatest value that a setting may have."""
+
+    low: float
+    high: float = float("inf")
+
+
+Count = Annotated[int, Range(1)]
+CountOrNone = Annotated[int, Range(0)]
+Seed = Annotated[int, Range(0, 2**31 - 1)]
+Positive = Annotated[float, Range(1e-12, 1e6)]
+NotNegative = Annotated[float, Range(0, 1e6)]
+Share = Annotated[float, Range(0, 1)]
+Precision = Literal["auto", "bf16", "fp32"]  # auto: bf16 where the hardware has it
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A question that names the nearest known name; "" if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def parse_value(kind: Any, text: str, path: str) -> Any:
+    """The value that a text stands for, checked against the type and the range of a field."""
+    if get_origin(kind) is tuple:
+        parts = text.strip("()[] ").rstrip(",").split(",")  # 160,192 or (160, 192)
+        return tuple(parse_value(get_args(kind)[0], part.strip(), path) for part in parts)
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise UserError(f"{path} must be one of {', '.join(get_args(kind))}, not '{text}'")
+        return text
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{path} must be true or false, not '{text}'")
+        return text.lower() == "true"
+    number, limits = get_args(kind)
+    try:
+        value = number(text)
+    except ValueError:
+        raise UserError(f"{path} must be {'a whole number' if number is int else 'a number'}, not '{text}'") from None
+    if not limits.low <= value <= limits.high:
+        most = "" if limits.high == float("inf") else f" and at most {limits.high:g}"
+        raise UserError(f"{path} must be at least {limits.low:g}{most}, but is {text}")
+    return value
