@@ -1,4 +1,4 @@
-"""Figures about samplers: what their steps buy."""
+"""Figures about samplers: what more steps and more candidates bring."""
 
 from __future__ import annotations
 
@@ -20,30 +20,23 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
     `record` is the samplers.json of a run: "plans", each with sampler, timestep_spacing, t_end, steps, num_candidates,
     accuracy by list and frechet. Only plans that draw each picture once are shown.
     """
-    plans = [plan for plan in record["plans"].values() if candidates_of(plan) == 1]
-    names = sorted({kind_of(plan) for plan in plans})
-    floor = plans[0]["frechet"]["floor"]
+    plans = sorted((plan for plan in record["plans"].values() if candidates_of(plan) == 1), key=lambda p: p["steps"])
     taken = sorted({plan["steps"] for plan in plans})
     marks = taken if len(taken) < 6 else [mark for mark in (4, 8, 16, 25, 50, 100, 1000) if mark <= taken[-1]]
     with mpl.rc_context(STYLE):
         figure = new_figure(height=3.0)
         left, right = figure.subplots(1, 2)
-        for kind, colour, dash in zip(names, COLOURS, DASHES, strict=False):
-            mine = sorted((plan for plan in plans if kind_of(plan) == kind), key=lambda plan: plan["steps"])
+        for kind, colour, dash in zip(sorted({kind_of(plan) for plan in plans}), COLOURS, DASHES, strict=False):
+            mine = [plan for plan in plans if kind_of(plan) == kind]
             steps = [plan["steps"] for plan in mine]
-            sampler, timestep_spacing, t_end = kind
-            label = (
-                sampler
-                + (", log SNR" if timestep_spacing == "log_snr" else "")
-                + (f", to {t_end:g} T" if t_end else "")
-            )
+            sampler, spacing, t_end = kind
+            label = sampler + (", log SNR" if spacing == "log_snr" else "") + (f", to {t_end:g} T" if t_end else "")
             draw_shares(left, steps, [pooled(plan) for plan in mine], color=colour, linestyle=dash, label=label)
             distances = [plan["frechet"]["distance"] for plan in mine]
             right.plot(steps, distances, color=colour, linestyle=dash, marker="o", markersize=3.5)
+        floor = plans[0]["frechet"]["floor"]
         right.axhline(floor, color="#777777", linewidth=0.8)
-        right.text(
-            0.98, floor, "renders against renders", transform=right.get_yaxis_transform(), ha="right", va="bottom"
-        )
+        right.text(0.98, floor, "renders and renders", transform=right.get_yaxis_transform(), ha="right", va="bottom")
         left.set(xscale="log", xlabel="steps", ylabel="objects found, three lists")
         right.set(xscale="log", xlabel="steps", ylabel="Frechet distance (judge's features)")
         right.set_ylim(bottom=0)
@@ -51,6 +44,42 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
             axis.set_xticks(marks, [str(mark) for mark in marks])
             axis.minorticks_off()
         left.legend(loc="lower right")
+    return figure
+
+
+def best_of_n_figure(
+    ratios: np.ndarray, complete: np.ndarray, accept_threshold: float, plans: Sequence[Mapping[str, Any]]
+) -> Figure:
+    """Left: the least class error ratio of pictures drawn once (N,), by whether the judge finds all that was asked,
+    `complete` (N,) of bool. Right: what more candidates bring; `plans` of a samplers.json that differ in
+    `num_candidates` alone."""
+    plans = sorted(plans, key=candidates_of)
+    bins = np.linspace(-0.75, 2.5, 27)
+    kinds = {
+        "top_k": "objects found",
+        "exact": "all of them, nothing else",
+        "exact_without_duplicates": "and no duplicate",
+    }
+    with mpl.rc_context(STYLE):
+        figure = new_figure(height=2.9)
+        left, right = figure.subplots(1, 2)
+        for mask, label, colour, dash in zip(
+            (complete, ~complete), ("all objects there", "one missing"), COLOURS, DASHES, strict=False
+        ):
+            values = ratios[mask].clip(bins[0], bins[-1])
+            left.hist(values, bins=bins, histtype="step", color=colour, linestyle=dash, label=label, linewidth=1.4)
+        left.axvline(accept_threshold, color="#777777", linewidth=0.8)
+        left.text(accept_threshold, 1.01, "threshold", transform=left.get_xaxis_transform(), ha="center", va="bottom")
+        left.set(xlabel="least class error ratio", ylabel="pictures")
+        left.legend(title="for the judge", loc="upper right")
+        candidates = [candidates_of(plan) for plan in plans]
+        for (kind, label), colour, dash in zip(kinds.items(), COLOURS, DASHES, strict=False):
+            if all(kind in scores for plan in plans for scores in plan["accuracy"].values()):
+                shares = [pooled(plan, kind) for plan in plans]
+                draw_shares(right, candidates, shares, color=colour, linestyle=dash, label=label)
+        right.set(xlabel="candidates at most", ylabel="share, three lists")
+        right.set_xticks(candidates, [str(number) for number in candidates])
+        right.legend(loc="lower right")
     return figure
 
 
@@ -63,77 +92,14 @@ def draw_shares(axis: Axes, places: Sequence[float], scores: Sequence[tuple[int,
     axis.plot(places, [hits / total for hits, total in scores], marker="o", markersize=3.5, **line)
 
 
-def tries_figure(
-    evident: np.ndarray, complete: np.ndarray, accept_threshold: float, plans: Sequence[Mapping[str, Any]]
-) -> Figure:
-    """How evident the least evident object was to the network in pictures drawn once, by whether the judge finds all
-    that was asked (both (N,)), and what more candidates buy: `plans` of a samplers.json that
-    differ in `num_candidates` alone."""
-    plans = sorted(plans, key=candidates_of)
-    bins = np.linspace(-0.75, 2.5, 27)
-    with mpl.rc_context(STYLE):
-        figure = new_figure(height=2.9)
-        left, right = figure.subplots(1, 2)
-        for mask, label, colour, dash in zip(
-            (complete, ~complete), ("all objects there", "one missing"), COLOURS, DASHES, strict=False
-        ):
-            values = evident[mask].clip(bins[0], bins[-1])
-            left.hist(values, bins=bins, histtype="step", color=colour, linestyle=dash, label=label, linewidth=1.4)
-        left.axvline(accept_threshold, color="#777777", linewidth=0.8)
-        left.text(accept_threshold, 1.01, "threshold", transform=left.get_xaxis_transform(), ha="center", va="bottom")
-        left.set(xlabel="least class error ratio", ylabel="pictures")
-        left.legend(title="for the judge", loc="upper right")
-        num_candidates = [candidates_of(plan) for plan in plans]
-        lines = {
-            "top_k": "objects found",
-            "exact": "all of them, nothing else",
-            "exact_without_duplicates": "and nothing twice",
-        }
-        lines = {kind: label for kind, label in lines.items() if all(has(plan, kind) for plan in plans)}
-        for (kind, label), colour, dash in zip(lines.items(), COLOURS, DASHES, strict=False):
-            draw_shares(
-                right, num_candidates, [pooled(plan, kind) for plan in plans], color=colour, linestyle=dash, label=label
-            )
-        right.set(xlabel="candidates at most", ylabel="share, three lists")
-        right.set_xticks(num_candidates, [str(number) for number in num_candidates])
-        right.legend(loc="lower right")
-    return figure
-
-
-def error_figure(rows: Sequence[Mapping[str, float]], num_steps: int, t_end: float) -> Figure:
-    """What `probes.errors_of_x_0` found, against t / T, with the place where the sampler stops asking."""
-    times = [row["t"] / num_steps for row in rows]
-    lines = {
-        "objects": "objects and shadows",
-        "flat": "flat background",
-        "flat_itself": "flat background, mean as guess",
-    }
-    with mpl.rc_context(STYLE):
-        figure = new_figure(height=2.6)
-        axis = figure.subplots()
-        for (key, label), colour, dash in zip(lines.items(), COLOURS, DASHES, strict=False):
-            axis.plot(times, [row[key] for row in rows], color=colour, linestyle=dash, marker="o", ms=3.5, label=label)
-        axis.axvline(t_end, color="#777777", linewidth=0.8)
-        axis.text(t_end, 0.98, " not asked below", transform=axis.get_xaxis_transform(), va="top")
-        axis.set(xlabel="t / T", ylabel="error of predicted x_0\n(root mean square)")
-        axis.set_ylim(bottom=0)
-        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
-
-
 def pooled(plan: Mapping[str, Any], kind: str = "top_k") -> tuple[int, int]:
     """Hits and total of a plan over all lists."""
-    scores = [found[kind] for found in plan["accuracy"].values()]
+    scores = [by_kind[kind] for by_kind in plan["accuracy"].values()]
     return sum(score["hits"] for score in scores), sum(score["total"] for score in scores)
 
 
-def has(plan: Mapping[str, Any], kind: str) -> bool:
-    """Whether a plan was scored in that way, too."""
-    return all(kind in found for found in plan["accuracy"].values())
-
-
 def plans_like(record: Mapping[str, Any], sampling: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The plans of a samplers.json that draw as the "sampling" of a result.json says, whatever their tries; in order
+    """The plans of a samplers.json that draw as the "sampling" of a result.json says, but for num_candidates; in order
     of these."""
     own = {key: sampling[key] for key in ("sampler", "timestep_spacing", "t_end", "guidance_scale")}
     own["steps"] = sampling["num_steps"]
@@ -142,7 +108,7 @@ def plans_like(record: Mapping[str, Any], sampling: Mapping[str, Any]) -> list[M
 
 
 def candidates_of(plan: Mapping[str, Any]) -> int:
-    """How often a picture was drawn at most."""
+    """How many candidates were drawn for a picture at most."""
     return plan.get("num_candidates", 1)
 
 

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lab7.config import get_preset, to_dict
-from lab7.dataset.images import save_grid, to_float
+from lab7.dataset.images import save_grid
 from lab7.plots import ablation as plots_results
 from lab7.plots import judge as plots_judge
 from lab7.plots import sampling as plots_samplers
@@ -17,7 +16,7 @@ from lab7.plots import style as plots
 from lab7.plots import training as plots_training
 from lab7.schedule import NoiseSchedule
 from lab7.utils.files import UserError, write_json, write_text
-from lab7.vocabulary import CLASSES, COLOURS, SHAPES
+from lab7.vocabulary import CLASSES
 
 SCORES = pd.DataFrame(
     {
@@ -36,7 +35,7 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def tried(num_candidates: int) -> dict:
+def plan_of(num_candidates: int) -> dict:
     scores = {"top_k": {"hits": 50 + num_candidates, "total": 60}, "exact": {"hits": 10 * num_candidates, "total": 40}}
     return {"num_candidates": num_candidates, "accuracy": {"test": scores, "unseen": scores}}
 
@@ -54,8 +53,8 @@ FIGURES = {
     ),
     "where_decided": lambda: plots.where_decided([-9.0, 0.0, 5.0], [0.9, 0.1, 0.0], [NoiseSchedule("shifted", 50)]),
     "steps_figure": lambda: plots_samplers.steps_figure(SWEEP),
-    "tries_figure": lambda: plots_samplers.tries_figure(
-        np.linspace(-2, 4, 20), np.arange(20) > 6, 0.4, [tried(4), tried(1)]
+    "best_of_n_figure": lambda: plots_samplers.best_of_n_figure(
+        np.linspace(-2, 4, 20), np.arange(20) > 6, 0.4, [plan_of(4), plan_of(1)]
     ),
     "schedule_curves": lambda: plots.schedule_curves([NoiseSchedule("linear", 50), NoiseSchedule("cosine", 50)]),
     "signal_to_noise": lambda: plots.signal_to_noise([NoiseSchedule("linear", 50)], [("a", 1.0), ("b", 0.1)]),
@@ -76,22 +75,19 @@ FIGURES = {
         [("a", np.array([10, 100]), np.array([0.2, 0.4]), np.array([0.8, 0.6]))], [72]
     ),
     "judges_figure": lambda: plots_judge.judges_figure({"a": EXAM, "b": EXAM}),
-    "confusion_figure": lambda: plots_judge.confusion_figure(np.eye(24) + 0.01, "t"),
-    "error_types_figure": lambda: plots_judge.error_types_figure(
-        {"test": [0.5, 0, 0.1, 0.2, 0.2, 0.4]}, np.eye(8), np.eye(3), (COLOURS, SHAPES)
-    ),
-    "example_pictures": lambda: plots_judge.example_pictures({"missing": [(noise(3, 8, 8), "red cube")]}),
-    "run_curves": lambda: plots_training.run_curves({"a": LINES, "b": LINES}),
-    "demonstration_curve": lambda: plots_training.demonstration_curve(LINES[:2], LINES),
+    "confusion_figure": lambda: plots_judge.confusion_figure(np.eye(24) + 0.01),
+    "error_types_figure": lambda: plots_judge.error_types_figure({"test": ERRORS, "new_test": ERRORS}),
+    "run_curves": lambda: plots_training.run_curves({"a": LINES, "b": LINES}, LINES[:2]),
     "recipes_figure": lambda: plots_training.recipes_figure(CURVES),
-    "rate_curves": lambda: plots_training.rate_curves({"cosine": np.linspace(1, 0, 9)}, np.ones(9), [np.ones(9) / 2]),
-    "error_figure": lambda: plots_samplers.error_figure(
-        [{"t": t, "flat": 0.1, "objects": 0.2, "flat_itself": 0.05} for t in (10.0, 500.0)], 1000, 0.25
-    ),
+    "rate_curves": lambda: plots_training.rate_curves({"cosine": np.linspace(1, 0, 9)}, [np.ones(9) / 2]),
     "initialisation_figure": lambda: plots_training.initialisation_figure(
         {"report": [{"up0": (1.0, 2.0), "out": (2.0, 1.0)}] * 2}, {"report": [[2.0, 1.0], [1.9, 0.9]]}
     ),
 }
+ERRORS = [
+    {"error_type": "missing", "share": 0.1, "low": 0.05, "high": 0.2},
+    {"error_type": "extra", "share": 0.0, "low": 0.0, "high": 0.02},
+]
 CURVES = {
     name: {
         "weights": 7_000_000,
@@ -179,31 +175,25 @@ def test_steps_stand_in_order_and_pool_all_lists():
     assert plots_samplers.pooled(SWEEP["plans"]["ddim:time:8"]) == (48, 198)
 
 
-def test_a_plan_of_more_tries_is_no_point_among_the_steps():
+def test_a_plan_of_more_candidates_is_no_point_among_the_steps():
     more = {"plans": SWEEP["plans"] | {"ddim:time:8:0:2:4": SWEEP["plans"]["ddim:time:8"] | {"num_candidates": 4}}}
     assert plots_samplers.steps_figure(more).axes[0].lines[0].get_xdata().tolist() == [4, 8, 16]
 
 
-def test_pictures_right_in_all_are_drawn_where_every_plan_counted_them():
-    plans = [tried(1), tried(2)]
-    for plan in plans:
-        plan["accuracy"] = {
-            name: found | {"exact_without_duplicates": found["exact"]} for name, found in plan["accuracy"].items()
-        }
-    labels = []
-    for told in (plans, [plans[0], tried(4)]):
-        right = plots_samplers.tries_figure(np.zeros(3), np.array([True, True, False]), 0.5, told).axes[1]
-        labels.append(["nothing twice" in str(line.get_label()) for line in right.lines])
-    assert labels == [[False, False, True], [False, False]]
-
-
-def test_every_picture_is_counted_by_its_evidence_and_tries_stand_in_order():
-    left, right = FIGURES["tries_figure"]().axes
+def test_pictures_are_counted_by_their_ratio_and_candidates_stand_in_order():
+    left, right = FIGURES["best_of_n_figure"]().axes
     heights = [np.diff(patch.get_xy()[:, 1]) for patch in left.patches]
     assert [int(np.abs(steps).sum()) // 2 for steps in heights] == [13, 7], "values beyond the axis are at its ends"
     assert right.lines[0].get_xdata().tolist() == [1, 4]
     assert right.lines[0].get_ydata().tolist() == [51 / 60, 54 / 60]
     assert right.lines[1].get_ydata().tolist() == [10 / 40, 40 / 40]
+    assert len(right.lines) == 2, "duplicates were not counted in these plans"
+
+
+def test_errors_are_bars_in_percent():
+    axis = FIGURES["error_types_figure"]().axes[0]
+    assert [bar.get_width() for bar in axis.patches] == [10, 0, 10, 0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["missing", "extra"]
 
 
 def test_points_and_intervals_are_those_of_the_table():
@@ -214,34 +204,23 @@ def test_points_and_intervals_are_those_of_the_table():
     assert [label.get_text() for label in axis.get_yticklabels()] == SCORES.label.tolist()
 
 
-def test_strips_are_cut_where_they_were_joined(tmp_path):
-    pictures = (noise(5, 3, 16, 16) * 60 + 128).clamp(0, 255).to(torch.uint8)
-    save_grid(to_float(pictures), tmp_path / "strip.png", columns=5)
-    strip = plots_training.read_picture(tmp_path / "strip.png")
-    for cut, picture in zip(plots_training.split_strip(strip), pictures, strict=True):
-        assert np.array_equal(cut, picture.numpy())
-
-
-def test_snapshots_tell_step_epoch_and_the_loss_so_far(tmp_path):
-    preset = get_preset("smoke")
-    pictures = torch.zeros(2, 3, 16, 16)
+def test_snapshots_have_step_epoch_and_the_last_loss(tmp_path):
+    strip = noise(3, 3, 16, 16).clamp(-1, 1)
     for step in (2, 6):
-        save_grid(pictures, tmp_path / "samples" / f"step_{step:07d}.png", columns=2)
+        save_grid(strip, tmp_path / "samples" / f"step_{step:07d}.png", columns=3)
     lines = ['{"step": 4, "loss": 0.5}', '{"step": 5, "accuracy": {}}', '{"step": 6, "loss": 0.25}']
     write_text(tmp_path / "metrics.jsonl", "".join(f"{line}\n" for line in lines))
-    write_json(tmp_path / "result.json", {"settings": to_dict(preset), "pictures": 3 * preset.train.batch_size})
+    write_json(tmp_path / "result.json", {"epochs": 2.0, "steps": 6})
     first, second = plots_training.read_snapshots(tmp_path)
     assert np.isnan(first.loss) and second.loss == 0.25
-    assert (first.epoch, second.epoch) == (pytest.approx(2 / 3), 2)
     table = plots_training.snapshot_table([first, second])
     assert table.step.tolist() == [2, 6] and table.epoch.tolist() == [0.667, 2]
-    figure = plots_training.snapshot_figure([first, second], [["red cube"], ["cyan sphere", "red cube"]])
-    assert [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()] == ["epoch 0.667", "epoch 2"]
+    axis = plots_training.snapshot_figure([first, second], [["red cube"], ["cyan sphere", "red cube"], ["a"]]).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["epoch 0.667", "epoch 2"]
+    assert axis.images[0].get_array().shape[:2] == (2 * first.strip.shape[0], first.strip.shape[1])
 
 
-def test_a_run_without_pictures_is_told(tmp_path):
-    (tmp_path / "samples").mkdir()
-    write_text(tmp_path / "metrics.jsonl", "")
+def test_a_run_without_pictures_is_a_clear_error(tmp_path):
     with pytest.raises(UserError, match="holds no pictures"):
         plots_training.read_snapshots(tmp_path)
 
