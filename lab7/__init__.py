@@ -18,6 +18,15 @@ _HOME = {
     "load_pictures": "dataset.layout",
     "open_workspace": "ablation.workspace",
     "train": "training.loop",
+    "ARMS": "ablation.arms",
+    "Score": "judge.metrics",
+    "wilson": "judge.metrics",
+    "difference": "judge.metrics",
+    "cosine_f": "schedule",
+    "read_json": "utils.files",
+    "shipped_dir": "utils.files",
+    "show": "widgets.controls",
+    "show_source": "widgets.controls",
 }
 
 

@@ -1,4 +1,4 @@
-"""Figures about what was drawn: pictures with their labels, what clamping does, accuracies with their intervals."""
+"""Figures about scores: pictures with their labels, accuracies with their intervals, arms, and what clamping does."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from lab7.plots.style import COLOURS, DASHES, INK, STYLE, new_figure, to_shown
 
 FOUND, MISSED = "#222222", "#C44601"  # a miss is also marked by a cross
+BAND = "#A9C9DD"  # of an interval
 
 
 def labelled_pictures(
@@ -61,7 +62,7 @@ def pixel_histograms(samples: Sequence[tuple[str, Tensor]]) -> Figure:
 
 
 def accuracy_points(table: pd.DataFrame) -> Figure:
-    """One line a run and list: our accuracy with its 95% interval, beside the number of the report.
+    """One line a run and list: our accuracy with its 95% interval, and the number of the report.
 
     Columns of the table: label, accuracy, low, high, reported (NaN where the report says nothing).
     """
@@ -82,74 +83,47 @@ def accuracy_points(table: pd.DataFrame) -> Figure:
 
 
 def arms_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Arms on all lists together, a line each: the accuracy of every training, and the difference to its baseline.
+    """Arms on all lists together, a line each: the accuracy of every training, and the difference to the baseline.
 
-    `rows` are those of `results.arm_rows` for the list "all", in groups that begin with their baseline.
+    `rows` are those of `results.arm_rows` for the list "all": title, by_seed, low, high, difference, diff_low,
+    diff_high; the last three NaN where there is no baseline.
     """
-    figure = _beside_baselines(rows, "objects found, 95% interval", {"helps": True, "hurts": False})
+    figure = _arms_and_differences(rows, "objects found / asked for")
     figure.axes[0].set_xlim(0, 1)
     return figure
 
 
 def sensitivity_figure(table: pd.DataFrame) -> Figure:
-    """Arms and how much they listen, a line each, beside their baseline; `table` is that of `sensitivity_table`."""
+    """The condition sensitivity of arms, a line each, and the difference to the baseline; `table` has the columns that
+    `arms_figure` names."""
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    return _beside_baselines(rows, "listening in %, 95% interval", {"more sensitive": True, "less sensitive": False})
+    return _arms_and_differences(rows, "condition sensitivity in %")
 
 
-def _beside_baselines(rows: Sequence[Mapping[str, Any]], label: str, words: Mapping[str, bool]) -> Figure:
-    """A line a row: on the left by_seed and low to high, on the right the difference with a mark for its verdict, whose
-    first words are one of `words`: whether it is better."""
-    looks = {True: ("^", COLOURS[2]), False: ("v", COLOURS[1])}
-    marks = {word: looks[better] for word, better in words.items()}
+def _arms_and_differences(rows: Sequence[Mapping[str, Any]], label: str) -> Figure:
+    looks = {"lower": ("v", COLOURS[1]), "interval includes 0": ("o", INK), "higher": ("^", COLOURS[2])}
     with mpl.rc_context(STYLE):
         figure = new_figure(height=1.1 + 0.26 * len(rows))
         left, right = figure.subplots(1, 2, sharey=True)
         y = np.arange(len(rows))[::-1]
         for place, row in zip(y, rows, strict=True):
-            left.plot(
-                [row["low"], row["high"]], [place, place], "-", color="#A9C9DD", linewidth=5, solid_capstyle="butt"
-            )
+            left.plot([row["low"], row["high"]], [place] * 2, "-", color=BAND, linewidth=5, solid_capstyle="butt")
             left.plot(row["by_seed"], [place] * len(row["by_seed"]), "o", color=COLOURS[0], markersize=4.5)
-            if row["difference"] == row["difference"]:
-                mark, colour = marks.get(row["verdict"].partition(",")[0], ("o", INK))
-                right.plot([row["diff_low"], row["diff_high"]], [place, place], "-", color=colour)
-                right.plot(row["difference"], place, mark, color=colour)
+            kind = "higher" if row["diff_low"] > 0 else "lower" if row["diff_high"] < 0 else "interval includes 0"
+            mark, colour = looks[kind]
+            right.plot([row["diff_low"], row["diff_high"]], [place] * 2, "-", color=colour)
+            right.plot(row["difference"], place, mark, color=colour)
         right.axvline(0, color=INK, linewidth=0.8, linestyle="-")
         left.set_yticks(y, [row["title"] for row in rows])
         left.set_ylim(-0.6, len(rows) - 0.4)
         left.set(xlabel=label)
-        right.set(xlabel="difference, 95% interval")
-        for name, (mark, colour) in ({"cannot be told": ("o", INK)} | marks).items():
-            right.plot([], [], mark, linestyle="-", color=colour, label=name)
+        right.set(xlabel="difference to the baseline")
         left.plot([], [], "o", linestyle="none", color=COLOURS[0], markersize=4.5, label="one training")
-        left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
-        right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1, handlelength=1.4)
-    return figure
-
-
-def sensitivity_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[Sequence[float]]]]]) -> Figure:
-    """How much networks listen against the pictures that they have seen: panel -> arm -> a curve a training.
-
-    A curve is a list of (pictures seen, percent). The first arm of each panel is drawn in grey, as the baseline.
-    """
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    with mpl.rc_context(STYLE):
-        figure = new_figure(height=0.3 + 2.35 * rows)
-        axes = figure.subplots(rows, columns, sharex=True, squeeze=False)  # scales of y differ by ten times
-        for axis, (title, arms) in zip(axes.ravel(), panels.items(), strict=False):
-            looks = [("#8C8C8C", "-"), *zip(COLOURS, DASHES, strict=False)]
-            for (name, curves), (colour, dash) in zip(arms.items(), looks, strict=False):
-                for number, curve in enumerate(curves):
-                    seen, heard = zip(*curve, strict=True)
-                    axis.plot(seen, heard, color=colour, linestyle=dash, label="_" * bool(number) + name)
-            axis.set(title=title, xscale="log")
-            axis.legend(loc="best", fontsize=7.5)
-        for axis in axes[-1]:
-            axis.set_xlabel("pictures seen")
-        for axis in axes[:, 0]:
-            axis.set_ylabel("listening, %")
+        left.plot([], [], "-", color=BAND, linewidth=5, label="95% interval")
+        for name, (mark, colour) in looks.items():
+            right.plot([], [], mark, linestyle="-", color=colour, label=name)
+        left.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, columnspacing=1, handlelength=1.2)
+        right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1, handlelength=1.2)
     return figure
 
 
@@ -173,20 +147,29 @@ def accuracy_against(table: pd.DataFrame, x: str, label: str) -> Figure:
     return figure
 
 
-def wilson_by_size(curves: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], marks: Sequence[int]) -> Figure:
-    """The 95% interval of an accuracy against the number of objects counted; curves are (name, sizes, low, high)."""
+def clamp_figure(record: Mapping[str, Any], titles: Mapping[str, str]) -> Figure:
+    """What clamping does to young networks, a row for each kind of pictures in `titles`: the share of predicted pixels
+    that are black or white, step by step, and the pixels of what was drawn. `record` is clamping.json: for each kind
+    "clamps" by place ("none", "output", "x_0"), each with "steps" (t, white, black) and the "histogram" of 60 bins."""
+    names = {"none": "no clamp", "output": "output once", "x_0": "$\\hat x_0$ at every step"}
+    edges = np.linspace(-1.5, 1.5, 61)
     with mpl.rc_context(STYLE):
-        figure = new_figure(height=2.5)
-        axis = figure.subplots()
-        for (name, sizes, low, high), colour in zip(curves, COLOURS, strict=False):
-            axis.fill_between(sizes, low, high, color=colour, alpha=0.25, linewidth=0)
-            axis.plot(sizes, low, color=colour, linestyle="-", linewidth=1)
-            axis.plot(sizes, high, color=colour, linestyle="-", linewidth=1, label=name)
-        for mark in marks:
-            axis.axvline(mark, color=INK, linewidth=0.8, linestyle=":")
-        axis.set_xscale("log")
-        axis.set(
-            xlabel="objects counted (dotted: 72, as in one pass over test.json)", ylabel="95% interval of the accuracy"
-        )
-        axis.legend()
+        figure = new_figure(height=2.3 * len(titles))
+        grid = figure.subplots(len(titles), 2, squeeze=False)
+        for (left, right), (kind, title) in zip(grid, titles.items(), strict=True):
+            for (clamp, drawn), colour, dash in zip(record[kind]["clamps"].items(), COLOURS, DASHES, strict=False):
+                if clamp != "output":  # which changes nothing on the way
+                    t = [step["t"] for step in drawn["steps"]]
+                    outside = [step["white"] + step["black"] for step in drawn["steps"]]
+                    left.plot(t, outside, color=colour, linestyle=dash)
+                shares = np.array(drawn["histogram"]) + 1e-7
+                right.stairs(shares, edges, color=colour, linestyle=dash, label=names[clamp])
+            left.set(title=title, ylabel="share of $\\hat x_0$ beyond [−1, 1]", ylim=(0, 1))
+            left.invert_xaxis()
+            right.set(ylabel="share of pixels", yscale="log", ylim=(1e-4, 1))
+            for low, high in ((-1.5, -1), (1, 1.5)):
+                right.axvspan(low, high, color="#000000", alpha=0.06, lw=0)
+        grid[-1][0].set_xlabel("t")
+        grid[-1][1].set_xlabel("value of a drawn pixel (beyond ±1.5: not shown)")
+        grid[0][1].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1, handlelength=1.4)
     return figure

@@ -65,15 +65,11 @@ FIGURES = {
         "t",
     ),
     "pixel_histograms": lambda: plots_results.pixel_histograms([("a", noise(999)), ("b", noise(999) / 3)]),
-    "sensitivity_figure": lambda: plots_results.sensitivity_figure(HEARD),
-    "sensitivity_curves": lambda: plots_results.sensitivity_curves(
-        {panel: {arm: [[(32, 0.1), (64, 0.2)]] * 2 for arm in ("one", "other")} for panel in ("a", "b", "c")}
-    ),
+    "arms_figure": lambda: plots_results.arms_figure(ARMS.to_dict("records")),
+    "sensitivity_figure": lambda: plots_results.sensitivity_figure(ARMS),
+    "clamp_figure": lambda: plots_results.clamp_figure({"plain": CLAMPS}, {"plain": "p"}),
     "accuracy_points": lambda: plots_results.accuracy_points(SCORES),
     "accuracy_against": lambda: plots_results.accuracy_against(SCORES, "steps", "number of steps"),
-    "wilson_by_size": lambda: plots_results.wilson_by_size(
-        [("a", np.array([10, 100]), np.array([0.2, 0.4]), np.array([0.8, 0.6]))], [72]
-    ),
     "judges_figure": lambda: plots_judge.judges_figure({"a": EXAM, "b": EXAM}),
     "confusion_figure": lambda: plots_judge.confusion_figure(np.eye(24) + 0.01),
     "error_types_figure": lambda: plots_judge.error_types_figure({"test": ERRORS, "new_test": ERRORS}),
@@ -105,22 +101,26 @@ CURVES = {
     }
     for name, threads in (("ours", 2), ("other", 1))
 }
-HEARD = pd.DataFrame(
+ARMS = pd.DataFrame(
     {
-        "title": ["baseline", "an arm", "another"],
-        "by_seed": [[1.0, 1.2], [0.4, 0.5], [1.3]],
-        "low": [0.9, 0.3, 1.2],
-        "high": [1.3, 0.6, 1.4],
-        "difference": [np.nan, -0.65, 0.3],
-        "diff_low": [np.nan, -0.9, 0.1],
-        "diff_high": [np.nan, -0.4, 0.5],
-        "verdict": [
-            "the baseline",
-            "less sensitive",
-            "listens more, for these two trainings; other seeds were not tried",
-        ],
+        "title": ["baseline", "an arm", "another", "a third"],
+        "by_seed": [[1.0, 1.2], [0.4, 0.5], [1.3], [1.1]],
+        "low": [0.9, 0.3, 1.2, 1.0],
+        "high": [1.3, 0.6, 1.4, 1.2],
+        "difference": [np.nan, -0.65, 0.3, 0.0],
+        "diff_low": [np.nan, -0.9, 0.1, -0.1],
+        "diff_high": [np.nan, -0.4, 0.5, 0.1],
     }
 )
+CLAMPS = {
+    "clamps": {
+        clamp: {
+            "steps": [{"t": 10, "white": 0.25, "black": 0.5}, {"t": 0, "white": 0.0, "black": 0.0}],
+            "histogram": [1 / 60] * 60,
+        }
+        for clamp in ("none", "output", "x_0")
+    }
+}
 SWEEP = {
     "plans": {
         f"{sampler}:time:{steps}": {
@@ -225,24 +225,16 @@ def test_a_run_without_pictures_is_a_clear_error(tmp_path):
         plots_training.read_snapshots(tmp_path)
 
 
-def test_figures_of_what_was_probed_show_every_variant():
-    from lab7.plots import probes as plots_probes
+def test_an_arm_is_marked_by_where_the_interval_of_its_difference_lies():
+    right = FIGURES["sensitivity_figure"]().axes[1]
+    points = [line for line in right.lines if len(line.get_xdata()) == 1 and np.isfinite(line.get_xdata()[0])]
+    assert [line.get_marker() for line in points] == ["v", "^", "o"]
 
-    drift = [{"t": 1, "shift": 0.3, "spread": 1.0}, {"t": 9, "shift": 0.1, "spread": 0.8}]
-    figure = plots_probes.level_figure([1, 9], {"kept": [1.0, 0.1], "other": [2.0, 0.3]}, drift)
-    left, right = figure.axes
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["kept", "other"]
-    assert [line.get_ydata().tolist() for line in right.lines] == [[0.3, 0.1], [1.0, 0.8]]
 
-    steps = [{"t": 10, "white": 0.25, "black": 0.5, "mean": 0.0}, {"t": 0, "white": 0.0, "black": 0.0, "mean": 0.0}]
-    told = {"steps": steps, "histogram": [1 / 60] * 60}
-    figure = plots_probes.clamp_figure(
-        {"plain": {"clamps": {"none": told, "output": told, "x_0": told}}}, {"plain": "p"}
-    )
-    assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [
-        [0.75, 0.0]
-    ] * 2  # the output's clamp is no step's
-    assert len(figure.axes[1].get_legend().get_texts()) == 3
+def test_the_clamp_of_the_output_is_no_step_on_the_way():
+    left, right = FIGURES["clamp_figure"]().axes
+    assert [list(line.get_ydata()) for line in left.lines] == [[0.75, 0.0]] * 2
+    assert len(right.get_legend().get_texts()) == 3
 
 
 def test_recipes_are_drawn_by_their_minutes_and_both_lists_of_the_course():
