@@ -2,7 +2,7 @@
 
 Everything is computed from the scene, the look and one grain seed: no random state, no threads, so that the same
 scene gives the same bytes in every process. The camera sees a 4:3 frame and squashes it to the size asked for.
-`benchmarks/fit_renderer.py` found the constants by comparison with real frames.
+The constants were fitted to real frames.
 """
 
 from __future__ import annotations

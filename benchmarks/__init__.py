@@ -1,0 +1,1 @@
+"""Scripts behind BENCHMARKS.md and the recorded files in data/, run as `python -m benchmarks.NAME`."""

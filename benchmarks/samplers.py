@@ -1,0 +1,98 @@
+"""Accuracy and Frechet distance of a run by sampler, number of steps and best of n: the record behind Figure 21.
+
+    python -m benchmarks.samplers --run laptop --plans ddim:time:8:0.25 sde_dpm_solver_pp:time:8:0.25:2:4
+
+Every condition of the three lists is drawn `samples` times, from the same noise by every plan. A plan is
+sampler:timestep_spacing:steps, then t_end, guidance_scale and num_candidates where they are not 0, 2 and 1. The run's
+samplers.json is written after each plan; a plan that it holds is not drawn again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from typing import Any
+
+import torch
+
+from benchmarks.common import interval, machine_line, print_table, run
+from lab7.ablation.evaluate import LISTS, score
+from lab7.ablation.results import find_run
+from lab7.config import SamplingConfig, change_sampling
+from lab7.dataset.conditions import load_list
+from lab7.judge.frechet import against_renders
+from lab7.judge.metrics import Score
+from lab7.judge.networks import default_judge, second_judge
+from lab7.pipeline import load_pipeline
+from lab7.utils.files import UserError, write_json
+from lab7.utils.provenance import provenance
+
+PLANS = (
+    *(f"ddim:time:{steps}:0.25" for steps in (4, 8, 12)),
+    "ddpm:time:25:0.25",
+    *(f"dpm_solver_pp:time:{steps}:0.25" for steps in (4, 6, 8, 12)),
+    *(f"sde_dpm_solver_pp:time:{steps}:0.25" for steps in (4, 6, 8, 12)),
+    *(f"sde_dpm_solver_pp:time:8:0.25:2:{candidates}" for candidates in (2, 4, 8)),
+)
+KEPT = ("top_k", "exact", "duplicated", "exact_without_duplicates")
+
+
+def main(run: str = "laptop", samples: int = 8, threads: int = 2, plans: tuple[str, ...] = PLANS) -> None:
+    """Draw and score what is missing, and print a table of all plans."""
+    torch.set_num_threads(threads)
+    folder = find_run(run)
+    if folder is None:
+        raise UserError(f"{run}: no such run in runs/ or data/runs/")
+    path, pipeline, judge, second = folder / "samplers.json", load_pipeline(folder), default_judge(), second_judge()
+    conditions = {name: listed for name in LISTS if (listed := load_list(name))}
+    counts = [len(names) for listed in conditions.values() for names in listed for _ in range(samples)]
+    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"plans": {}}
+    for plan in plans:
+        if plan in record["plans"]:
+            continue
+        sampling = pipeline.sampling(parse_plan(plan, pipeline.preset.sampling))
+        pictures: list[torch.Tensor] = []
+        started = time.monotonic()
+        scores = {
+            name: score(pipeline, judge, listed, samples=samples, second=second, kept=pictures, sampling=sampling)
+            for name, listed in conditions.items()
+        }
+        settings = dataclasses.asdict(sampling) | {"steps": sampling.num_steps, "precision": sampling.draw_precision}
+        record["plans"][plan] = settings | {
+            "samples": samples,
+            "seconds": round(time.monotonic() - started, 1),
+            "frechet": against_renders(judge, torch.cat(pictures), counts),
+            "accuracy": {
+                name: {key: found[key] for key in KEPT} | {"second": found["second_judge"]["top_k"]}
+                for name, found in scores.items()
+            },
+            "provenance": provenance(),
+        }
+        write_json(path, record | {"judge": judge.sha256})
+    rows = [
+        (plan, *(interval(pooled(done, key)) for key in ("top_k", "exact")), f"{done['frechet']['distance']:.0f}")
+        for plan, done in sorted(record["plans"].items())
+    ]
+    print(machine_line())
+    print_table(("plan", "objects, all lists", "exact", "Frechet"), rows)
+
+
+def parse_plan(plan: str, sampling: SamplingConfig) -> SamplingConfig:
+    """ "ddim:time:8:0.25" -> the run's sampling with these changes. UserError for a plan of another form."""
+    names = ("sampler", "timestep_spacing", "num_steps", "t_end", "guidance_scale", "num_candidates")
+    parts = plan.split(":")
+    if not 3 <= len(parts) <= len(names):
+        raise UserError(f"a plan is sampler:timestep_spacing:steps, and more, not '{plan}'")
+    defaults = {"t_end": "0", "guidance_scale": "2", "num_candidates": "1"}
+    return change_sampling(sampling, **defaults | dict(zip(names, parts, strict=False)))
+
+
+def pooled(done: dict[str, Any], key: str) -> dict[str, Any]:
+    """A score of all lists together."""
+    scores = [found[key] for found in done["accuracy"].values()]
+    return Score(sum(one["hits"] for one in scores), sum(one["total"] for one in scores)).to_dict()
+
+
+if __name__ == "__main__":
+    run(main)

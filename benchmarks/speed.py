@@ -1,0 +1,132 @@
+"""Speed on this machine, side by side in one run: rendering, training, our Muon, and drawing with best of n.
+
+python -m benchmarks.speed render|train|muon|draw
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.common import in_turns, machine_line, print_table, repeat, run
+from lab7.config import get_preset
+from lab7.dataset.conditions import load_list
+from lab7.diffusion import loss
+from lab7.pipeline import build_model, load_pipeline
+from lab7.schedule import NoiseSchedule
+from lab7.training.optimizers import Muon
+from lab7.unet import UNet
+from lab7.utils.files import shipped_dir
+
+BATCH, STEPS = 32, 5
+RENDERS = {"compiled": 60, "interpreted": 1}  # pictures a turn
+WORKER = """
+import sys
+import numpy as np
+np.seterr(over="ignore")  # the grain counts modulo 2 to the 64, of which interpreted code warns
+from lab7.dataset.renderer import render
+from lab7.dataset.scenes import scene_at
+for line in sys.stdin:
+    for index in range(int(line)):
+        render(scene_at(0, index))
+    print("done", flush=True)
+"""
+
+
+def render() -> None:
+    """The renderer with numba's compiler and without it, on one core."""
+    workers = {}
+    for name, no_jit in (("compiled", "0"), ("interpreted", "1")):
+        environment = os.environ | {"NUMBA_DISABLE_JIT": no_jit}
+        pipe = subprocess.PIPE
+        workers[name] = subprocess.Popen(
+            [sys.executable, "-c", WORKER], env=environment, stdin=pipe, stdout=pipe, text=True, bufsize=1
+        )
+
+    def ask(name: str) -> Callable[[], object]:
+        stdin, stdout = workers[name].stdin, workers[name].stdout
+        assert stdin and stdout
+        return lambda: (stdin.write(f"{RENDERS[name]}\n"), stdout.readline())
+
+    seconds = in_turns({name: ask(name) for name in workers}, turns=3)
+    for worker in workers.values():
+        worker.communicate()
+    each = {name: seconds[name] / RENDERS[name] for name in seconds}
+    rows = [(name, f"{1000 * one:.1f}", f"{one / each['compiled']:.0f}") for name, one in each.items()]
+    print(machine_line())
+    print_table(("renderer", "ms a picture of 64x64", "ratio"), rows)
+
+
+def train(n_feature: int = 48, image_size: int = 32, threads: int = 2) -> None:
+    """Training of the report's U-Net in float32 and bf16, contiguous and channels last."""
+    torch.set_num_threads(threads)
+    schedule, generator = NoiseSchedule("linear"), torch.Generator().manual_seed(0)
+    x_0 = torch.randn(BATCH, 3, image_size, image_size, generator=generator)
+    condition = (torch.rand(BATCH, 24, generator=generator) > 0.9).float()
+
+    def stepper(bf16: bool, layout: torch.memory_format) -> Callable[[], None]:
+        model = UNet(n_feature, image_size).to(memory_format=layout)
+        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+
+        def step() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                value = loss(model, schedule, x_0.contiguous(memory_format=layout), condition, generator)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+
+        return repeat(step, STEPS)
+
+    kinds = itertools.product((False, True), (torch.contiguous_format, torch.channels_last))
+    seconds = in_turns({kind: stepper(*kind) for kind in kinds})
+    plain = seconds[False, torch.contiguous_format]
+    print(f"{machine_line()}; F = {n_feature}, {image_size}x{image_size}, batch {BATCH}")
+    rows = [
+        (
+            "bf16" if bf16 else "fp32",
+            "channels last" if layout is torch.channels_last else "contiguous",
+            f"{BATCH * STEPS / one:.0f}",
+            f"{plain / one:.2f}",
+        )
+        for (bf16, layout), one in seconds.items()
+    ]
+    print_table(("precision", "memory layout", "pictures a second", "ratio"), rows)
+
+
+def muon(threads: int = 2) -> None:
+    """One step of lab7's Muon and of PyTorch's own on the matrices of preset laptop."""
+    torch.set_num_threads(threads)
+    plan, optimizers = get_preset("laptop").train, {}
+    for name, kind in (("lab7.Muon", Muon), ("torch.optim.Muon", torch.optim.Muon)):
+        matrices = build_model(get_preset("laptop")).matrices()  # type: ignore[operator]
+        for weight in matrices:
+            weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+        optimizers[name] = kind(matrices, lr=plan.muon_learning_rate, weight_decay=plan.weight_decay)
+    seconds = in_turns({name: optimizer.step for name, optimizer in optimizers.items()}, turns=5)
+    print(machine_line())
+    rows = [(name, f"{1000 * one:.0f}", f"{one / seconds['lab7.Muon']:.1f}") for name, one in seconds.items()]
+    print_table(("Muon", "ms a step", "ratio"), rows)
+
+
+def draw(threads: int = 2) -> None:
+    """The shipped network, a picture of each condition of both lists, by the candidates drawn for it at most."""
+    torch.set_num_threads(threads)
+    pipeline, conditions = load_pipeline(shipped_dir() / "runs" / "laptop"), load_list("test") + load_list("new_test")
+
+    def best_of(n: int) -> Callable[[], object]:
+        return lambda: pipeline(conditions, num_candidates=n)
+
+    seconds = in_turns({n: best_of(n) for n in (1, 2, 4, 8)})
+    sampling = pipeline.preset.sampling
+    print(f"{machine_line()}; {sampling.sampler}, {sampling.num_steps} steps, {len(conditions)} pictures")
+    rows = [(n, f"{one:.1f}", f"{one / seconds[1]:.1f}") for n, one in seconds.items()]
+    print_table(("candidates at most", "seconds", "ratio"), rows)
+
+
+if __name__ == "__main__":
+    run(render, train, muon, draw)
