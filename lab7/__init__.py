@@ -14,10 +14,20 @@ _HOME = {
     "SAMPLERS": "samplers",
     "get_preset": "config",
     "override": "config",
+    "build_model": "pipeline",
     "load_list": "dataset.conditions",
+    "draw": "dataset.normalizer",
+    "fit_normaliser": "dataset.normalizer",
     "load_pictures": "dataset.layout",
     "open_workspace": "ablation.workspace",
     "train": "training.loop",
+    "scrubber": "widgets.controls",
+    "compose_scene": "widgets.controls",
+    "found_objects": "ablation.evaluate",
+    "as_stored": "ablation.evaluate",
+    "conditions_tensor": "dataset.conditions",
+    "has_duplicate": "judge.blobs",
+    "save_gif": "dataset.images",
     "ARMS": "ablation.arms",
     "Score": "judge.metrics",
     "wilson": "judge.metrics",
@@ -28,13 +38,16 @@ _HOME = {
     "show": "widgets.controls",
     "show_source": "widgets.controls",
 }
+_MODULES = ("diffusion", "samplers", "schedule", "unet", "efficient_unet", "diffusion_classifier", "vocabulary")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"lab7.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'lab7' has no attribute '{name}'")
     return getattr(import_module(f"lab7.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_MODULES})

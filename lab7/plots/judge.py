@@ -79,5 +79,5 @@ def error_types_figure(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fig
         axis.invert_yaxis()
         axis.grid(False, axis="y")
         axis.set_xlabel("% of the objects asked for, with 95% interval")
-        axis.legend(loc="lower right")
+        axis.legend(loc="upper right")
     return figure

@@ -60,7 +60,7 @@ def snapshot_figure(snapshots: Sequence[Snapshot], conditions: Sequence[Sequence
         rows = [f"epoch {s.epoch:.3g}" if snapshots[-1].epoch >= 1 else f"step {s.step}" for s in snapshots]
         axis.set_yticks((np.arange(len(rows)) + 0.5) * height, rows)
         columns = ["\n".join(names) for names in conditions]
-        axis.set_xticks((np.arange(len(columns)) + 0.5) * width, columns, fontsize=7)
+        axis.set_xticks((np.arange(len(columns)) + 0.5) * width, columns, fontsize=6.5)
         axis.tick_params(length=0, labeltop=True, labelbottom=False)
         axis.grid(False)
         axis.spines[:].set_visible(False)
@@ -116,8 +116,8 @@ def recipes_figure(curves: Mapping[str, Mapping[str, Any]], lists: Sequence[str]
 
 
 def rate_curves(smooth: Mapping[str, Sequence[float]], plateau: Sequence[Sequence[float]]) -> Figure:
-    """Learning rates over a training as a fraction of the highest: left the smooth schedules by name, right the
-    report's, one curve for each simulated training."""
+    """Factors of the learning rate over a training: left the smooth schedules by name, right that of the report's
+    plateau, one curve for each simulated training."""
     with mpl.rc_context(STYLE):
         figure = new_figure(height=2.5)
         left, right = figure.subplots(1, 2, sharey=True)
@@ -126,7 +126,7 @@ def rate_curves(smooth: Mapping[str, Sequence[float]], plateau: Sequence[Sequenc
         for factor in plateau:
             right.plot(np.linspace(0, 1, len(factor)), factor, color=COLOURS[1], linestyle="-", linewidth=0.9)
         left.set(title="smooth schedules", ylabel="learning rate / highest", xlabel="share of the training done")
-        right.set(title="the report's, simulated trainings", xlabel="share of the training done")
+        right.set(title="plateau factor of simulated trainings", xlabel="share of the training done")
         left.legend()
     return figure
 
