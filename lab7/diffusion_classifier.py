@@ -123,8 +123,8 @@ def best_of_n(
     """`count` pictures (count, ...), each the best of at most `num_candidates` drawn for it.
 
     draw(rows, attempt) gives the pictures of some rows of the list, rate(pictures, rows) their `acceptance`
-    (len(rows),) on the CPU. A row with a picture of at least `accept_threshold` is not drawn again. With one candidate nothing is
-    rated.
+    (len(rows),) on the CPU. A row with a picture of at least `accept_threshold` is not drawn again. With one candidate
+    nothing is rated.
     """
     left, best = torch.arange(count), torch.full((count,), -torch.inf)
     kept: Tensor | None = None

@@ -10,6 +10,7 @@ from lab7.diffusion import (
     eps_from_x_0,
     loss,
     predict_x_0_eps,
+    sample_timesteps,
     target_for,
 )
 from lab7.schedule import NAMES, NoiseSchedule
@@ -134,7 +135,9 @@ def test_a_weight_is_one_of_the_error_of_the_picture_whatever_is_predicted(kind,
         return {"eps": eps, "x_0": guess, "v": a * eps - s * guess}[kind]
 
     seen = []
-    got = loss(model, schedule, x_0, torch.zeros(4, 24), generator, kind, timestep_sampling="stratified", weight=weight)
+    got = loss(
+        model, schedule, x_0, torch.zeros(4, 24), generator, kind, timestep_sampling="stratified", loss_weighting=weight
+    )
     alpha_bar = schedule.alpha_bar[seen[0]]
     snr = alpha_bar / (1 - alpha_bar)
     counted = {"min_snr": snr.clamp(max=5), "v": (snr + 1).clamp(max=20)}[weight]

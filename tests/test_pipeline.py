@@ -8,8 +8,7 @@ import torch
 from lab7.config import get_preset, override
 from lab7.dataset.conditions import conditions_tensor
 from lab7.dataset.normalizer import Normaliser
-from lab7.pipeline import CLAMPS, Pipeline, build_model, load_pipeline, save_weights
-from lab7.schedule import NoiseSchedule
+from lab7.pipeline import Pipeline, build_model, load_pipeline, save_weights
 from lab7.utils.files import UserError
 
 CONDITIONS = [["red cube"], ["cyan sphere", "blue cylinder"], ["gray cube"]]
@@ -25,37 +24,41 @@ def pipeline(tmp_path_factory) -> Pipeline:
     return load_pipeline(path)
 
 
-def test_weights_come_back_to_float16_with_normaliser_and_settings(pipeline):
+def test_weights_come_back_in_float16_with_normaliser_and_settings(pipeline):
     fresh = build_model(pipeline.preset).state_dict()
     for name, value in pipeline.model.state_dict().items():
         expected = fresh[name].half().float() if value.is_floating_point() else fresh[name]
         assert torch.equal(value, expected), name
     assert pipeline.preset.model.n_feature == 8 and float(pipeline.normaliser.std) == pytest.approx(0.3)
-    assert (
-        isinstance(pipeline.schedule, NoiseSchedule)
-        and pipeline.schedule.num_steps == pipeline.preset.diffusion.num_steps
-    )
+    assert pipeline.schedule.num_steps == pipeline.preset.diffusion.num_steps
 
 
 def test_bf16_draws_the_same_scene(pipeline):
-    exact, close = (pipeline.draw(CONDITIONS, seed=5, precision=precision) for precision in ("fp32", "bf16"))
+    exact, close = (pipeline(CONDITIONS, seed=5, draw_precision=precision) for precision in ("fp32", "bf16"))
     assert 0 < (exact - close).abs().mean() < 0.05 * exact.std()
 
 
-def test_the_same_seed_gives_the_same_pictures_in_any_batches(pipeline):
-    for sampler in ("ddim", "ddpm"):
-        whole = pipeline.draw(CONDITIONS, samples=2, seed=5, sampler=sampler)
-        assert whole.shape == (6, 3, 64, 64)
-        assert torch.equal(whole, pipeline.draw(CONDITIONS, samples=2, seed=5, sampler=sampler))
-        assert not torch.equal(whole[0], whole[1])
-    parts = pipeline.draw(CONDITIONS, samples=2, seed=5, sampler="ddim", batch_size=4)
-    assert torch.allclose(pipeline.draw(CONDITIONS, samples=2, seed=5, sampler="ddim"), parts, atol=1e-4)
-    assert not torch.allclose(parts, pipeline.draw(CONDITIONS, samples=2, seed=6, sampler="ddim"), atol=0.1)
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_the_same_seed_gives_the_same_pictures_in_any_batches(pipeline, sampler):
+    whole = pipeline(CONDITIONS, samples=2, seed=5, sampler=sampler)
+    assert whole.shape == (6, 3, 64, 64)
+    assert torch.equal(whole, pipeline(CONDITIONS, samples=2, seed=5, sampler=sampler))
+    assert not torch.equal(whole[0], whole[1])
+    assert torch.allclose(whole, pipeline(CONDITIONS, samples=2, seed=5, sampler=sampler, batch_size=4), atol=1e-4)
+    assert not torch.allclose(whole, pipeline(CONDITIONS, samples=2, seed=6, sampler=sampler), atol=0.1)
+
+
+def test_settings_come_from_the_preset_a_config_or_single_fields(pipeline):
+    assert pipeline.sampling().num_steps == 3 and pipeline.sampling().draw_precision in ("bf16", "fp32")
+    given = dataclasses.replace(pipeline.preset.sampling, num_steps=4, sampler="ddpm")
+    assert pipeline.sampling(given, num_steps=2).num_steps == 2 and pipeline.sampling(given).sampler == "ddpm"
+    assert pipeline.sampling(dataclasses.replace(given, num_steps=5000)).num_steps == pipeline.schedule.num_steps
+    assert torch.equal(pipeline(CONDITIONS, sampling=given), pipeline(CONDITIONS, num_steps=4, sampler="ddpm"))
 
 
 def test_drawing_leaves_the_global_random_state_alone(pipeline):
     before = torch.get_rng_state()
-    pipeline.draw(CONDITIONS[:1], sampler="ddpm")
+    pipeline(CONDITIONS[:1], sampler="ddpm")
     build_model(pipeline.preset, seed=3)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -72,30 +75,36 @@ def test_clamping_brings_pixels_back_and_nothing_else(pipeline):
     inside = pixels.abs() <= 1
     assert clamped.abs().max() <= 1 + 1e-5 and not inside.all()
     assert torch.allclose(clamped[inside], pixels[inside], atol=1e-5)
-    drawn = {clamp: pipeline.draw(CONDITIONS, clamp=clamp, size=32) for clamp in CLAMPS}
-    assert torch.allclose(drawn["output"], drawn["none"].clamp(-1, 1), atol=1e-5)
+    output, none = (pipeline(CONDITIONS, clamp=clamp, size=32) for clamp in ("output", "none"))
+    assert torch.allclose(output, none.clamp(-1, 1), atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"sampler": "euler"}, "unknown sampler 'euler'; known: ddpm, ddim, dpm_solver_pp, sde_dpm_solver_pp"),
-        ({"clamp": "x_t"}, "unknown clamp 'x_t'; known: none, output, x_0"),
+        ({"sampler": "euler"}, "sampler must be one of ddpm, ddim, dpm_solver_pp, sde_dpm_solver_pp, not 'euler'"),
+        ({"clamp": "x_t"}, "clamp must be one of none, output, x_0, not 'x_t'"),
         ({"samples": 0}, "at least 1, not 0"),
-        ({"num_steps": 0}, "steps"),
+        ({"num_steps": 0}, "num_steps must be at least 1, but is 0"),
         ({"num_steps": 10_000}, "steps"),
+        ({"steps": 3}, "unknown setting 'sampling.steps'"),
+        ({"num_candidates": 0}, "num_candidates must be at least 1"),
+        ({"num_candidates": 2, "callback": print}, "a callback needs num_candidates=1, not 2"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(pipeline, options, told):
+def test_bad_settings_are_refused(pipeline, options, message):
     with pytest.raises(UserError) as caught:
-        pipeline.draw(CONDITIONS, **options)
-    assert told in str(caught.value)
+        pipeline(CONDITIONS, **options)
+    assert message in str(caught.value)
+
+
+def test_an_unknown_label_is_refused(pipeline):
     with pytest.raises(UserError, match="red cub"):
-        pipeline.draw([["red cub"]])
+        pipeline([["red cub"]])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not weights", b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])
-def test_a_file_that_holds_no_weights_is_told(tmp_path, content):
+def test_a_file_without_weights_is_refused(tmp_path, content):
     path = tmp_path / "weights.safetensors"
     if content is not None:
         path.write_bytes(content)
@@ -103,54 +112,38 @@ def test_a_file_that_holds_no_weights_is_told(tmp_path, content):
         load_pipeline(path)
 
 
-def test_weights_of_another_shape_are_told(pipeline, tmp_path):
-    preset = override(pipeline.preset, ["n_feature=16"])
+def test_weights_of_another_shape_are_refused(pipeline, tmp_path):
     path = tmp_path / "mixed.safetensors"
-    save_weights(path, build_model(pipeline.preset), pipeline.normaliser, preset)
+    save_weights(path, build_model(pipeline.preset), pipeline.normaliser, override(pipeline.preset, ["n_feature=16"]))
     with pytest.raises(UserError, match="not weights that 'lab7 train' wrote"):
         load_pipeline(path)
 
 
-def test_more_tries_are_kept_only_where_the_network_sees_more(pipeline):
-    once = pipeline.draw(CONDITIONS, size=32, num_candidates=1)
-    assert torch.equal(pipeline.draw(CONDITIONS, size=32, num_candidates=3, accept_threshold=-100), once), (
-        "enough at once"
-    )
-    never = {
-        batch: pipeline.draw(CONDITIONS, size=32, num_candidates=3, accept_threshold=100, batch_size=batch)
-        for batch in (1, 64)
-    }
-    assert torch.allclose(never[1], never[64], atol=1e-4)
-    both = torch.cat([once, never[64]])
-    told, _ = pipeline.look(pipeline.normaliser.from_pixels(both), conditions_tensor(CONDITIONS).repeat(2, 1))
-    first, best = told.amin(dim=1).view(2, -1)
-    changed = (once != never[64]).flatten(1).any(dim=1)
-    assert changed.any() and (best > first)[changed].all()
+def test_best_of_n_keeps_a_candidate_only_if_it_is_rated_higher(pipeline):
+    def best_of_three(**options):
+        return pipeline(CONDITIONS, size=32, num_candidates=3, max_error=0, **options)
+
+    once = pipeline(CONDITIONS, size=32)
+    assert torch.equal(best_of_three(accept_threshold=-100), once), "accepted at once"
+    best = best_of_three(accept_threshold=100)
+    assert torch.allclose(best, best_of_three(accept_threshold=100, batch_size=1), atol=1e-4)
+    labels = conditions_tensor(CONDITIONS).repeat(2, 1)
+    ratios, _ = pipeline.rate(pipeline.normaliser.from_pixels(torch.cat([once, best])), labels)
+    first, second = ratios.amin(dim=1).view(2, -1)
+    changed = (once != best).flatten(1).any(dim=1)
+    assert changed.any() and (second > first)[changed].all()
 
 
-def test_a_picture_that_leaves_too_much_unexplained_is_drawn_again(pipeline):
+def test_a_picture_with_a_large_error_is_drawn_again(pipeline):
     labels = conditions_tensor(CONDITIONS)
 
     def drawn(max_error):
-        pictures = pipeline.draw(CONDITIONS, size=32, num_candidates=3, accept_threshold=-100, max_error=max_error)
-        return pictures, pipeline.look(pipeline.normaliser.from_pixels(pictures), labels)[1]
+        pictures = pipeline(CONDITIONS, size=32, num_candidates=3, accept_threshold=-100, max_error=max_error)
+        return pictures, pipeline.rate(pipeline.normaliser.from_pixels(pictures), labels)[1]
 
-    once, left = drawn(0)
-    assert left.shape == (len(CONDITIONS),) and torch.equal(once, pipeline.draw(CONDITIONS, size=32, num_candidates=1))
-    assert torch.equal(drawn(10 * left.max().item())[0], once), "little enough at once"
-    never, least = drawn(1e-30)
-    changed = (once != never).flatten(1).any(dim=1)
-    assert changed.any() and (least < left)[changed].all() and torch.equal(least[~changed], left[~changed])
-
-
-def test_one_try_where_the_way_is_followed(pipeline):
-    pipeline = dataclasses.replace(
-        pipeline, preset=override(pipeline.preset, ["num_candidates=3", "accept_threshold=100"])
-    )
-    steps = []
-    followed = pipeline.draw(CONDITIONS, size=32, callback=lambda *told: steps.append(told[0]))
-    assert torch.equal(followed, pipeline.draw(CONDITIONS, size=32, num_candidates=1)) and len(set(steps)) == len(steps)
-    with pytest.raises(UserError, match="set tries to 1, not 2"):
-        pipeline.draw(CONDITIONS, num_candidates=2, callback=lambda *_: None)
-    with pytest.raises(UserError, match="number of tries must be at least 1, not 0"):
-        pipeline.draw(CONDITIONS, num_candidates=0)
+    once, errors = drawn(0)
+    assert torch.equal(once, pipeline(CONDITIONS, size=32)), "0 is no limit"
+    assert torch.equal(drawn(10 * errors.max().item())[0], once)
+    best, least = drawn(1e-30)
+    changed = (once != best).flatten(1).any(dim=1)
+    assert changed.any() and (least < errors)[changed].all() and torch.equal(least[~changed], errors[~changed])

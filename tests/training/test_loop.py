@@ -73,7 +73,7 @@ def test_a_run_writes_its_folder_and_lowers_the_loss(folder, tmp_path):
     assert [seen for seen, _ in heard["curve"]] == [16, 960] and len(heard["by_picture"]) == 16
     assert heard["curve"][-1][1] == pytest.approx(sum(heard["by_picture"]) / 16, abs=1e-4)
     pipeline = load_pipeline(run_folder)
-    assert pipeline.draw([["red cube"]], num_steps=2).shape == (1, 3, 64, 64)
+    assert pipeline([["red cube"]], num_steps=2).shape == (1, 3, 64, 64)
     assert not list(run_folder.rglob("*.tmp"))
 
 
@@ -227,14 +227,14 @@ def test_two_processes_train_one_model(folder, tmp_path):
     subprocess.run([sys.executable, *command], check=True, cwd=root, env=env, timeout=240)
     result = json.loads((tmp_path / "two" / "result.json").read_text())
     assert result["processes"] == 2 and result["steps"] == 8 and result["images_seen"] == 32
-    assert load_pipeline(tmp_path / "two").draw([["red cube"]], num_steps=2).isfinite().all()
+    assert load_pipeline(tmp_path / "two")([["red cube"]], num_steps=2).isfinite().all()
 
 
 def test_the_reports_plan_listens_to_the_accuracies(folder, tmp_path):
     seen = []
 
     def evaluate(pipeline):
-        seen.append(pipeline.draw([["red cube"]], num_steps=2).shape)
+        seen.append(pipeline([["red cube"]], num_steps=2).shape)
         return {"test": 0.5, "new_test": 0.5}
 
     run_folder = run(folder, tmp_path, "lr_schedule=report", "evaluate_every=1", "epochs=9", evaluate=evaluate)
