@@ -32,13 +32,8 @@ _HOME = {
     "Score": "judge.metrics",
     "wilson": "judge.metrics",
     "difference": "judge.metrics",
-    "cosine_f": "schedule",
     "read_json": "utils.files",
     "shipped_dir": "utils.files",
-    "build_model": "pipeline",
-    "found_objects": "ablation.evaluate",
-    "as_stored": "ablation.evaluate",
-    "conditions_tensor": "dataset.conditions",
     "show": "widgets.controls",
     "show_source": "widgets.controls",
 }
