@@ -19,6 +19,8 @@ _HOME = {
     "draw": "dataset.normalizer",
     "fit_normaliser": "dataset.normalizer",
     "load_pictures": "dataset.layout",
+    "describe": "dataset.layout",
+    "fit_normaliser": "dataset.normalizer",
     "open_workspace": "ablation.workspace",
     "train": "training.loop",
     "scrubber": "widgets.controls",
@@ -34,6 +36,8 @@ _HOME = {
     "difference": "judge.metrics",
     "read_json": "utils.files",
     "shipped_dir": "utils.files",
+    "browse_scenes": "widgets.controls",
+    "noise_slider": "widgets.controls",
     "show": "widgets.controls",
     "show_source": "widgets.controls",
 }

@@ -10,7 +10,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import torch
 from cycler import cycler
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -75,56 +74,38 @@ def picture_grid(
     cell: float = 0.85,
     title: str = "",
 ) -> Figure:
-    """Rows of pictures, each (3, H, W) in [-1, 1] or uint8; row labels stand on the left, column labels on top."""
+    """Rows of pictures, each (3, H, W) in [-1, 1] or uint8, in cells of `cell` inches; row labels stand on the left,
+    column labels on top."""
     rows, columns = len(pictures), max(len(row) for row in pictures)
-    left = 1.3 if row_labels else 0.05
+    left, top = (1.3 if row_labels else 0.05), (0.35 if column_labels else 0.05) + (0.3 if title else 0)
     with mpl.rc_context(STYLE):
-        figure = new_figure(
-            left + columns * cell, rows * cell + (0.35 if column_labels else 0.05) + (0.3 if title else 0)
-        )
-        axes = figure.subplots(rows, columns, squeeze=False)
-        for r in range(rows):
-            for c in range(columns):
-                axis = axes[r, c]
-                axis.set_axis_on() if c == 0 and row_labels else axis.set_axis_off()
-                axis.set_xticks([]), axis.set_yticks([])
-                axis.grid(False)
-                for spine in axis.spines.values():
-                    spine.set_visible(False)
-                if c < len(pictures[r]):
-                    axis.imshow(to_shown(pictures[r][c]))
-                if r == 0 and c < len(column_labels):
-                    axis.set_title(column_labels[c], fontsize=7, fontweight="normal", loc="center")
-            if r < len(row_labels):
-                axes[r, 0].set_ylabel(row_labels[r], rotation=0, ha="right", va="center", fontsize=8)
+        figure = new_figure(left + columns * cell, rows * cell + top)
+        axis = figure.subplots()  # one for all pictures: a layout of many axes takes seconds
+        for r, row in enumerate(pictures):
+            for c, picture in enumerate(row):
+                shown = to_shown(picture)
+                height, width = np.array(shown.shape[:2]) / max(shown.shape) * 0.94  # of a cell, the rest is margin
+                axis.imshow(shown, extent=(c, c + width, r + height, r))
+        axis.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal")
+        axis.grid(False)
+        axis.spines[:].set_visible(False)
+        axis.tick_params(length=0, labeltop=True, labelbottom=False)
+        axis.set_xticks(np.arange(len(column_labels)) + 0.47, column_labels, fontsize=7.5)
+        axis.set_yticks(np.arange(len(row_labels)) + 0.47, row_labels, fontsize=8)
         if title:
             figure.suptitle(title, fontsize=9.5, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
-def class_counts(labels: Tensor, names: Sequence[str]) -> Figure:
-    """How many pictures show each class; labels (N, 24)."""
-    counts = labels.sum(dim=0).tolist()
-    with mpl.rc_context(STYLE):
-        figure = new_figure(height=2.6)
-        axis = figure.subplots()
-        axis.bar(range(len(names)), counts, color=COLOURS[0])
-        axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7.5)
-        axis.grid(False, axis="x")
-        axis.set_ylabel("pictures")
-        axis.set_title(f"every class is shown {min(counts)} to {max(counts)} times")
-    return figure
-
-
 def mean_and_deviation(mean: Tensor, deviation: Tensor, values: Sequence[tuple[str, Tensor]]) -> Figure:
-    """The mean picture and the deviation of each pixel, both (3, H, W) in [-1, 1] units, and histograms of values."""
+    """The mean picture and each pixel's standard deviation, both (3, H, W) in [-1, 1] units; histograms of values."""
     with mpl.rc_context(STYLE):
         figure = new_figure(height=2.5)
         left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1.2, 1.7))
         left.imshow(to_shown(mean))
         left.set_title("mean picture")
         shown = middle.imshow(deviation.mean(dim=0).numpy(), cmap="cividis", vmin=0)
-        middle.set_title("deviation of a pixel")
+        middle.set_title("std of each pixel")
         figure.colorbar(shown, ax=middle, shrink=0.8, label="in [-1, 1] units")
         for axis in (left, middle):
             axis.set_axis_off()
@@ -136,58 +117,29 @@ def mean_and_deviation(mean: Tensor, deviation: Tensor, values: Sequence[tuple[s
         right.set_xlabel("value of a pixel")
         right.set_ylabel("density")
         right.set_title("what the network sees")
-        right.set_ylim(top=60)
+        right.set_ylim(5e-4, 2e3)  # room for the legend
         right.legend(loc="upper right", handlelength=1.2)
     return figure
 
 
 def schedule_curves(schedules: Sequence[Any]) -> Figure:
-    """beta_t, and what is left of the picture, against t/T for several NoiseSchedules."""
+    """Several NoiseSchedules against t / T (Fig. 8): beta_t, the factor of the picture in x_t, and how far beta_t is
+    from the first schedule's where that is less than 0.001."""
     with mpl.rc_context(STYLE):
         figure = new_figure(height=2.7)
-        left, right = figure.subplots(1, 2)
+        left, middle, right = figure.subplots(1, 3)
         for schedule, colour, dash in zip(schedules, COLOURS, DASHES, strict=False):
+            line: dict[str, Any] = {"color": colour, "linestyle": dash}
             t = np.arange(schedule.num_steps + 1) / schedule.num_steps
-            left.plot(t[1:], schedule.beta[1:].numpy(), color=colour, linestyle=dash, label=schedule.name)
-            right.plot(t, schedule.sqrt_alpha_bar.numpy(), color=colour, linestyle=dash, label=schedule.name)
-        left.set_ylim(0, 0.05)
-        left.set(xlabel="t / T", ylabel="beta_t", title="noise added in step t")
-        right.set(xlabel="t / T", ylabel="sqrt(alpha_bar_t)", title="share of the picture left after t steps")
-        right.legend()
-    return figure
-
-
-def where_decided(log_snr: Sequence[float], errors: Sequence[float], schedules: Sequence[Any]) -> Figure:
-    """Above, the error of a network's guess of x_0 against the log SNR of what it saw; below, how often each schedule
-    shows it such noise if t is drawn evenly."""
-    with mpl.rc_context(STYLE):
-        figure = new_figure(height=3.6)
-        above, below = figure.subplots(2, 1, sharex=True)
-        above.plot(log_snr, errors, "o-", color=INK, markersize=3)
-        above.set(ylabel="error of the guess of x_0", ylim=(0, 1.05))
-        edges = np.linspace(-16, 8, 49)
-        for schedule, colour, dash in zip(schedules, COLOURS, DASHES, strict=False):
-            values = torch.logit(schedule.alpha_bar64[1:]).clamp(-16, 8).numpy()
-            below.hist(values, bins=list(edges), histtype="step", color=colour, linestyle=dash, label=schedule.name)
-        below.set(xlabel="log SNR (left: noise, right: picture)", ylabel="steps of T", xlim=(-14, 7))
-        below.legend(loc="upper left")
-    return figure
-
-
-def signal_to_noise(schedules: Sequence[Any], deviations: Sequence[tuple[str, float]]) -> Figure:
-    """Deviation of the picture over deviation of the noise in x_t, for pictures of several deviations."""
-    with mpl.rc_context(STYLE):
-        figure = new_figure(height=2.7)
-        axes = figure.subplots(1, len(schedules), sharey=True, squeeze=False)[0]
-        for axis, schedule in zip(axes, schedules, strict=True):
-            t = np.arange(1, schedule.num_steps + 1)
-            ratio = (schedule.sqrt_alpha_bar / schedule.sqrt_one_minus_alpha_bar)[1:].numpy()
-            for (name, deviation), colour, dash in zip(deviations, COLOURS, DASHES, strict=False):
-                axis.plot(t, deviation * ratio, color=colour, linestyle=dash, label=name)
-            axis.axhline(1, color=INK, linewidth=0.8, linestyle="-")
-            axis.set_yscale("log")
-            axis.set_ylim(1e-3, 1e3)
-            axis.set(xlabel="t", title=schedule.name)
-        axes[0].set_ylabel("signal / noise")
-        axes[0].legend()
+            left.plot(t[1:], schedule.beta[1:].numpy(), **line)
+            middle.plot(t, schedule.sqrt_alpha_bar.numpy(), **line, label=schedule.name)
+            difference = (schedule.beta - schedules[0].beta)[1:].numpy()
+            if np.abs(difference).max() < 1e-3:
+                right.plot(t[1:], difference * 1e5, **line)
+        left.set(ylabel="beta_t", title="noise of step t", ylim=(0, 0.05))
+        middle.set(ylabel="sqrt(alpha_bar_t)", title="picture left at t")
+        right.set(ylabel="1e5 times the difference", title=f"beta_t minus {schedules[0].name}")
+        for axis in (left, middle, right):
+            axis.set_xlabel("t / T")
+        figure.legend(*middle.get_legend_handles_labels(), loc="outside lower center", ncols=len(schedules))
     return figure

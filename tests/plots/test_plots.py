@@ -47,17 +47,14 @@ EXAM = {
 }
 FIGURES = {
     "picture_grid": lambda: plots.picture_grid([list(noise(3, 3, 8, 8)), list(noise(2, 3, 8, 8))], ["a", "b"], "xyz"),
-    "class_counts": lambda: plots.class_counts((noise(50, 24) > 0).float(), CLASSES),
     "mean_and_deviation": lambda: plots.mean_and_deviation(
         noise(3, 8, 8), noise(3, 8, 8).abs(), [("a", noise(99)), ("b", noise(99) / 2)]
     ),
-    "where_decided": lambda: plots.where_decided([-9.0, 0.0, 5.0], [0.9, 0.1, 0.0], [NoiseSchedule("shifted", 50)]),
     "steps_figure": lambda: plots_samplers.steps_figure(SWEEP),
     "best_of_n_figure": lambda: plots_samplers.best_of_n_figure(
         np.linspace(-2, 4, 20), np.arange(20) > 6, 0.4, [plan_of(4), plan_of(1)]
     ),
     "schedule_curves": lambda: plots.schedule_curves([NoiseSchedule("linear", 50), NoiseSchedule("cosine", 50)]),
-    "signal_to_noise": lambda: plots.signal_to_noise([NoiseSchedule("linear", 50)], [("a", 1.0), ("b", 0.1)]),
     "labelled_pictures": lambda: plots_results.labelled_pictures(
         noise(3, 3, 8, 8),
         [["red cube"], ["cyan sphere", "red cube"], ["blue cube"]],
