@@ -20,7 +20,6 @@ _HOME = {
     "fit_normaliser": "dataset.normalizer",
     "load_pictures": "dataset.layout",
     "describe": "dataset.layout",
-    "fit_normaliser": "dataset.normalizer",
     "open_workspace": "ablation.workspace",
     "train": "training.loop",
     "scrubber": "widgets.controls",
