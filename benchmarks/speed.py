@@ -103,7 +103,8 @@ def muon(threads: int = 2) -> None:
     torch.set_num_threads(threads)
     plan, optimizers = get_preset("laptop").train, {}
     for name, kind in (("lab7.Muon", Muon), ("torch.optim.Muon", torch.optim.Muon)):
-        matrices = build_model(get_preset("laptop")).matrices()  # type: ignore[operator]
+        kernels = build_model(get_preset("laptop")).matrices()  # type: ignore[operator]
+        matrices = [torch.nn.Parameter(kernel.detach().flatten(1)) for kernel in kernels]  # PyTorch's takes no others
         for weight in matrices:
             weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
         optimizers[name] = kind(matrices, lr=plan.muon_learning_rate, weight_decay=plan.weight_decay)

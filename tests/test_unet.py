@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lab7.unet import EMBEDDINGS, INITS, MODULATIONS, NORMS, PLACES, UNet, stage_shapes
+from lab7.unet import EMBEDDINGS, MODULATIONS, NORMS, PLACES, UNet, stage_shapes
 from lab7.utils.files import UserError
 
 
@@ -30,9 +30,8 @@ def test_shapes_of_the_report_at_256_features():
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("embeddings", EMBEDDINGS)
-@pytest.mark.parametrize("init", INITS)
-def test_every_option_runs_and_learns_in_every_parameter(place, embeddings, init):
-    model = UNet(8, 32, condition_at=place, embeddings=embeddings, init=init)
+def test_every_option_runs_and_learns_in_every_parameter(place, embeddings):
+    model = UNet(8, 32, condition_at=place, embeddings=embeddings)
     x_t, t, condition = inputs()
     out = model(x_t, t, condition)
     assert out.shape == x_t.shape
@@ -43,9 +42,8 @@ def test_every_option_runs_and_learns_in_every_parameter(place, embeddings, init
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("modulation", MODULATIONS)
-@pytest.mark.parametrize("place", ["up_down", "none"])
-def test_every_modulation_and_norm_runs_and_learns(place, modulation, norm):
-    model = UNet(8, 32, condition_at=place, modulation=modulation, norm=norm)
+def test_every_modulation_and_norm_runs_and_learns(modulation, norm):
+    model = UNet(8, 32, modulation=modulation, norm=norm)
     x_t, t, condition = inputs()
     model(x_t, t, condition).square().mean().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
@@ -57,19 +55,19 @@ def test_modulations_are_what_they_say():
     x_t, t, condition = inputs(8)
     x = x_t.repeat(1, 3, 1, 1)[:, :8]
     time = t[:, None] / 1000
-    told = {}
+    results = {}
     for modulation in MODULATIONS:
         torch.manual_seed(0)
         model = UNet(8, 32, modulation=modulation)
-        told[modulation] = model.inject("down1", x, condition, time)
+        results[modulation] = model.inject("down1", x, condition, time)
         c, e = model.embed("down1", condition, time)
-    torch.testing.assert_close(told["product"], c * x + e)
-    torch.testing.assert_close(told["one_plus"], (1 + c) * x + e)
+    torch.testing.assert_close(results["product"], c * x + e)
+    torch.testing.assert_close(results["one_plus"], (1 + c) * x + e)
     parts = x.view(2, 8, 1, -1)
     normed = (
         (parts - parts.mean(-1, keepdim=True)) / (parts.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
     ).view_as(x)
-    torch.testing.assert_close(told["adaptive"], (1 + c) * normed + e)
+    torch.testing.assert_close(results["adaptive"], (1 + c) * normed + e)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -137,11 +135,11 @@ def test_initialisation_by_hand_differs_from_the_default_and_keeps_the_signals_s
         ({"init": "zero"}, "init must be one of report, default"),
     ],
 )
-def test_bad_options_are_told(options, message):
+def test_bad_options_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         UNet(**{"n_feature": 8} | options)
 
 
 def test_any_size_that_divides_by_32():
-    for size in (32, 64, 96):
+    for size in (32, 64):
         assert UNet(8, size)(*inputs(size, 1)).shape == (1, 3, size, size)

@@ -23,7 +23,7 @@ def make_optimizer(plan: TrainConfig, model: nn.Module) -> torch.optim.Optimizer
     if plan.optimizer == "muon":
         if not hasattr(model, "matrices"):
             raise UserError(
-                "optimizer=muon needs network=efficient; the report's U-Net keeps no matrices to train by it"
+                "optimizer=muon needs network=efficient; the report's U-Net names no matrices to train with it"
             )
         optimizer: torch.optim.Optimizer = MuonAndAdamW(model, model.matrices(), plan)  # type: ignore[operator]
     elif plan.optimizer == "adamw":
@@ -53,9 +53,10 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """torch.optim.Muon, but that it multiplies in float32 where the hardware has no bf16 (Jordan et al. 2024).
+    """torch.optim.Muon (Jordan et al. 2024), with two differences.
 
-    There emulated bf16 made a step of the laptop preset's network take 3 times as long as its gradients.
+    It flattens convolution kernels to matrices, and it multiplies in float32 where the hardware has no bf16: emulated
+    bf16 makes a step of the laptop preset take 3 times as long as its gradients.
     """
 
     def __init__(self, matrices: Iterable[nn.Parameter], lr: float, weight_decay: float, momentum: float = 0.95):
@@ -74,11 +75,11 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"] = torch.zeros_like(weight)
                 momentum = state["momentum"]
                 momentum.lerp_(weight.grad, 1 - group["momentum"])
-                ahead = weight.grad.lerp(momentum, group["momentum"])
+                ahead = weight.grad.lerp(momentum, group["momentum"]).flatten(1)  # a kernel as (out, in * size * size)
                 update = orthogonal(ahead.bfloat16() if bf16 else ahead)
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
-                rows_a_column = weight.shape[0] / weight.shape[1]
-                weight.sub_(update, alpha=group["lr"] * max(1.0, rows_a_column) ** 0.5)
+                rows_per_column = update.shape[0] / update.shape[1]
+                weight.sub_(update.view_as(weight), alpha=group["lr"] * max(1.0, rows_per_column) ** 0.5)
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
