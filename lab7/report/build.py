@@ -1,151 +1,158 @@
-"""`lab7 report`: the notebooks run in order, then PDF and HTML are bound; what is up to date is left alone.
+"""`lab7 report`: the notebooks are executed, then PDF and HTML are bound; what is up to date is left alone.
 
-build/PRESET/ holds the executed notebooks, report.pdf, report.html, and report.json: what each of them was made from.
+build/PRESET/ holds figures/, the executed notebooks, report.pdf, report.html, and report.json: what each was made from.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
+import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from tqdm import tqdm
 
 from lab7.ablation.workspace import Workspace, open_workspace
 from lab7.report import bind as binding
-from lab7.report.notebooks import choose_parameters, execute, read_notebook
-from lab7.utils.files import ROOT, UserError, build_dir, read_json, sha256, shipped_dir, short, write_json
+from lab7.report.notebooks import MADE_BY, Notebook, choose_parameters, execute, read_notebook
+from lab7.utils.files import (
+    ROOT,
+    UserError,
+    build_dir,
+    figures_dir,
+    read_json,
+    sha256,
+    shipped_dir,
+    short,
+    write_json,
+    write_text,
+)
 
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "pandas")  # what a figure may depend on
 DATA_FILES = ("train.json", "synthetic.json", "objects.json", "test.json", "new_test.json", "checkpoint.pth")
+TRAINS = "04_training"  # with every preset but quick, 05 and later read the runs that it makes
 
 
-def run(preset: str = "quick", settings: Iterable[str] = (), notebooks: Path | None = None) -> dict[str, Any]:
-    """Run the notebooks (default: notebooks/) with parameters such as "seed=1", then bind report.pdf and .html.
+def run(preset: str = "quick", settings: Iterable[str] = ()) -> dict[str, Any]:
+    """Execute the notebooks with parameters such as "seed=1", then bind report.pdf and .html.
 
     Returns "notebooks" (a record each, see run_notebooks), "pdf", "html", and "lines" for a reader. Raises UserError
     for an unknown preset or parameter, Failure for a cell that fails and for a figure that no notebook made.
     """
-    settings = list(settings)
+    settings, pdf = list(settings), build_dir() / preset / "report.pdf"
     ws = open_workspace(preset)
-    records = run_notebooks(ws, settings, notebooks or ROOT / "notebooks")
-    pdf = build_dir() / preset / "report.pdf"
+    records = run_notebooks(ws, settings, ROOT / "notebooks")
     command = " ".join(["lab7 report --preset", preset, *(f"--set {setting}" for setting in settings)])
-    facts = binding.gather(ws, command)
-    key = binding.fingerprint(ws, facts)
-    state = _read_state(preset)
-    bound = (pdf, pdf.with_suffix(".html"))
-    if all(path.exists() for path in bound) and state["pdf"] == [key, *map(sha256, bound)]:
-        told = ["up to date", "up to date"]
-    else:
-        told = [f"{binding.bind(ws, facts, pdf)} pages", "the same in one page for a browser"]
-        _write_state(preset, state | {"pdf": [key, *map(sha256, bound)]})
-    lines = [*map(_line, records), *(f"{short(path)}: {how}" for path, how in zip(bound, told, strict=True))]
-    return {"preset": preset, "notebooks": records, "pdf": str(bound[0]), "html": str(bound[1]), "lines": lines}
+    pages = binding.bind(ws, binding.gather(ws, command), pdf)
+    html = pdf.with_suffix(".html")
+    notes = [f"{r['seconds']:.0f} s, {len(r['figures'])} files" if r["ran"] else "up to date" for r in records]
+    lines = [f"{record['name']}: {note}" for record, note in zip(records, notes, strict=True)]
+    lines += [f"{short(pdf)}: {pages} pages", f"{short(html)}: the same for a browser"]
+    return {"preset": preset, "notebooks": records, "pdf": str(pdf), "html": str(html), "lines": lines}
 
 
 def run_notebooks(ws: Workspace, settings: Iterable[str], folder: Path) -> list[dict[str, Any]]:
-    """Run the folder's notebooks in the order of their names, but for those that are up to date.
+    """Execute the folder's notebooks, side by side where there are cores for it, but for those that are up to date.
 
-    One is, if nothing changed that it is made from (its cells, its parameters, lab7's code, the data, the
-    shipped weights and runs, the packages), if its executed copy and its figures are as it left them, and if
-    all notebooks before it are up to date too. Returns a record each: name, ran, seconds, executed, figures.
+    One is up to date, if nothing changed that it is made from (its cells, its parameters, lab7's code, the data, the
+    shipped weights and runs, the packages) and if its executed copy and its figures are as it left them. Returns a
+    record each, in the order of their names: name, ran, seconds, executed, figures.
     """
-    preset, out = ws.preset.name, build_dir() / ws.preset.name
+    preset, cores = ws.preset.name, os.cpu_count() or 1
+    path = build_dir() / preset / "report.json"
     books = [read_notebook(path) for path in sorted(folder.glob("[0-9]*.ipynb"))]
     if not books:
         raise UserError(f"{short(folder)}: holds no notebooks; run lab7 in a checkout of the project")
-    chosen = choose_parameters(books, preset, settings)
-    state, code = _read_state(preset), _code_key()
-    keys = {book.name: _digest(code, book.source, json.dumps(chosen[book.name])) for book in books}
-    records: dict[str, Any] = state["notebooks"]
-    first, data = 0, data_key(ws)
-    while first < len(books) and _up_to_date(records.get(books[first].name), keys[books[first].name] + data, ws):
-        first += 1
-    total = sum(len(book.numbers) + 1 for book in books[first:])  # one more: papermill's cell of parameters
-    with tqdm(total=total, desc=preset, unit="cell", disable=not total, dynamic_ncols=True) as bar:
-        for book in books[first:]:
-            records.pop(book.name, None)
-            _write_state(preset, state)  # whatever happens now, the notebook is not up to date
-            bar.set_description(book.name)
-            before, begin = _figures(ws), time.monotonic()
-            execute(book, chosen[book.name], out / book.path.name, bar.update)
-            made = sorted(name for name, stat in _figures(ws).items() if stat != before.get(name))
-            for record in records.values():  # a figure belongs to the notebook that wrote it last
-                record["figures"] = {name: sha for name, sha in record["figures"].items() if name not in made}
-            records[book.name] = {
-                "name": book.name,
-                "seconds": round(time.monotonic() - begin, 1),
-                "executed": str(out / book.path.name),
-                "figures": {name: sha256(ws.figures / name) for name in made},
-                "key": keys[book.name] + data_key(ws),  # read anew, for a notebook may render the pictures
-            }
-            _write_state(preset, state)
-    return [records[book.name] | {"ran": place >= first} for place, book in enumerate(books)]
+    parameters = choose_parameters(books, preset, settings)
+    ws.make_pictures(progress=True)  # once, before several notebooks look for them
+    sources, records = _sources(ws), read_json(path, "what the report was made from") if path.exists() else {}
+    keys = {}
+    for book in books:
+        text = "\n".join([*sources, book.source, json.dumps(parameters[book.name])])
+        keys[book.name] = hashlib.sha256(text.encode()).hexdigest()[:32]
+    stale = [book for book in books if not _up_to_date(records.get(book.name, {}), keys[book.name], ws)]
+    if preset != "quick" and any(book.name == TRAINS for book in stale):
+        stale = [book for book in books if book in stale or book.name > TRAINS]
+    for book in stale:
+        records.pop(book.name, None)
+    write_json(path, records)  # whatever happens now, these notebooks are not up to date
+    jobs = min(4, cores) if preset in ("quick", "smoke") else 1  # a real training takes all cores
+    cells = sum(book.cells for book in stale)
+
+    async def run_one(book: Notebook, free: asyncio.Semaphore) -> None:
+        async with free:
+            out, begin = build_dir() / preset / book.path.name, time.monotonic()
+            await execute(book, parameters[book.name], out, bar.update, threads=max(1, cores // jobs))
+        made = [path for path in sorted(ws.figures.glob("*")) if MADE_BY.get(path.stem) == book.name]
+        records[book.name] = {
+            "name": book.name,
+            "seconds": round(time.monotonic() - begin, 1),
+            "executed": str(out),
+            "figures": {path.name: sha256(path) for path in made},
+            "key": keys[book.name],
+        }
+        write_json(path, records)
+
+    async def run_side_by_side(books: Sequence[Notebook]) -> None:
+        free = asyncio.Semaphore(jobs)
+        async with asyncio.TaskGroup() as group:
+            for book in sorted(books, key=lambda book: (book.name < TRAINS, book.name)):  # what takes longest first
+                group.create_task(run_one(book, free))
+
+    readers = [book for book in stale if preset != "quick" and book.name > TRAINS]
+    with tqdm(total=cells, desc=preset, unit="cell", disable=not cells, dynamic_ncols=True) as bar:
+        try:
+            asyncio.run(run_side_by_side([book for book in stale if book not in readers]))
+            asyncio.run(run_side_by_side(readers))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+    return [records[book.name] | {"ran": book in stale} for book in books]
 
 
-def _up_to_date(record: dict[str, Any] | None, key: str, ws: Workspace) -> bool:
-    if record is None or record["key"] != key or not Path(record["executed"]).exists():
+def _up_to_date(record: dict[str, Any], key: str, ws: Workspace) -> bool:
+    files = [ws.figures / name for name in record.get("figures", {})]
+    if record.get("key") != key or not all(path.exists() for path in (*files, Path(record["executed"]))):
         return False
-    return all(
-        (ws.figures / name).exists() and sha256(ws.figures / name) == sha for name, sha in record["figures"].items()
-    )
+    return [sha256(path) for path in files] == list(record["figures"].values())
 
 
-def data_key(ws: Workspace) -> str:
-    """A digest of the data: the files beside the pictures by content, the pictures by name, size and time;
-    and what the project ships, by content."""
-    parts = []
-    folders = (shipped_dir() / "weights", shipped_dir() / "runs")
-    shipped = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
-    for path in [*(ws.data / name for name in DATA_FILES), *shipped]:
-        parts.append(f"{path.name} {sha256(path) if path.exists() else 'absent'}")
-    if (ws.data / "iclevr").is_dir():
-        with os.scandir(ws.data / "iclevr") as entries:
-            stats = [(entry.name, entry.stat()) for entry in entries]
-        parts += sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
-    return _digest(*parts)
+def _sources(ws: Workspace) -> list[str]:
+    """What all notebooks are made from, a line each: packages, code, data and what the project ships."""
+    shipped = [path for name in ("weights", "runs") for path in (shipped_dir() / name).rglob("*") if path.is_file()]
+    files = [*Path(__file__).parents[1].rglob("*.py"), *(ws.data / name for name in DATA_FILES), *shipped]
+    lines = [f"{name} {metadata.version(name)}" for name in PACKAGES]
+    lines += sorted(f"{path} {sha256(path)}" for path in files if path.exists())
+    with os.scandir(ws.data / "iclevr") as pictures:
+        stats = [(picture.name, picture.stat()) for picture in pictures]
+    return lines + sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
 
 
-def _code_key() -> str:
-    modules = sorted(Path(__file__).parents[1].rglob("*.py"))
-    versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
-    return _digest(*versions, *(f"{path.name} {sha256(path)}" for path in modules))
+def store() -> None:
+    """Renew figures/ and the outputs in notebooks/ from a run of `quick` with the defaults (`make figures`)."""
+    records = run()["notebooks"]
+    for record in records:
+        path = ROOT / "notebooks" / f"{record['name']}.ipynb"
+        content, executed = (nbformat.read(file, as_version=4) for file in (path, record["executed"]))
+        for cell, done in zip(content.cells, executed.cells, strict=True):
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = done.outputs, done.execution_count
+                for output in cell.outputs:  # a widget is nothing without its kernel
+                    output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        write_text(path, nbformat.writes(content) + "\n")
+    made = {name for record in records for name in record["figures"]}
+    for path in (ROOT / "figures").glob("*"):
+        if path.name not in made:
+            path.unlink()
+    for name in made:
+        shutil.copy(figures_dir() / name, ROOT / "figures")
 
 
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-
-
-def _figures(ws: Workspace) -> dict[str, tuple[int, int]]:
-    """Size and time of everything in the folder of figures."""
-    files = [path for path in ws.figures.glob("*") if path.is_file()]
-    return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
-
-
-def _state_path(preset: str) -> Path:
-    return build_dir() / preset / "report.json"
-
-
-def _read_state(preset: str) -> dict[str, Any]:
-    """What was made, of which version; nothing where the file is missing or spoilt."""
-    try:
-        state = read_json(_state_path(preset), "what the report was made from")
-        return {"notebooks": dict(state["notebooks"]), "pdf": state["pdf"]}
-    except (UserError, KeyError, TypeError, ValueError):
-        return {"notebooks": {}, "pdf": None}
-
-
-def _write_state(preset: str, state: dict[str, Any]) -> None:
-    write_json(_state_path(preset), state)
-
-
-def _line(record: dict[str, Any]) -> str:
-    if not record["ran"]:
-        return f"{record['name']}: up to date"
-    return f"{record['name']}: {record['seconds']:.0f} s, {len(record['figures'])} files of figures and tables"
+if __name__ == "__main__":
+    store()

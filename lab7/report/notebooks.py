@@ -1,12 +1,15 @@
-"""A notebook as `lab7 report` sees it: its parameters, and how it is run by papermill, cell by cell."""
+"""A notebook as `lab7 report` sees it: what it makes, its parameters, and how it is executed, cell by cell."""
 
 from __future__ import annotations
 
 import ast
+import asyncio
+import contextlib
 import difflib
 import json
-import math
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,25 +17,45 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import papermill
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from papermill.exceptions import PapermillExecutionError
-from traitlets import default
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
-from lab7.utils.files import Failure, UserError, short
+from lab7.utils.files import Failure, UserError, short, write_text
+
+_MAKES = {
+    "02_unet": "fig01_unet fig02_initial_conv fig03_down_sample fig04_hidden fig05_up_sample fig06_output "
+    "fig07_embedding fig14_initialisation",
+    "03_schedule": "fig08_schedules fig09_training_step",
+    "04_training": "table2_epochs_up_down table3_epochs_up",
+    "05_sampling": "fig10_test_samples fig11_new_test_samples fig12_clamping fig13_display fig16_denoising "
+    "table4_clamping",
+    "06_ablation": "fig15_ablation fig24_clamps fig25_arms fig26_sensitivity table1_accuracy table5_by_count "
+    "table9_difference table10_errata table11_arms table12_sensitivity",
+    "07_judge": "fig17_judges fig18_confusion fig19_error_types table6_judges table7_judge_ablation table8_error_types",
+    "08_own_network": "fig20_laptop_epochs fig21_samplers fig22_recipes fig23_best_of_n",
+}
+MADE_BY = {name: notebook for notebook, names in _MAKES.items() for name in names.split()}
+"""The report's figures and tables, by the names of their files -> the notebook that makes each."""
 
 _COLOUR_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a JSON list"}
+
+
+def is_picture(name: str) -> bool:
+    """Whether the file of a figure or table is a picture (.svg, .png) rather than numbers (.csv, .md)."""
+    return name.startswith("fig") or "_epochs_" in name
 
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook as it is written, its outputs left aside."""
+    """A notebook without its outputs."""
 
     path: Path
     source: str  # of all cells
-    numbers: dict[str, int]  # the cells that are run: id -> number among the code cells, from 1
+    cells: int  # how many hold code
     defaults: dict[str, Any]  # its parameters
 
     @property
@@ -45,38 +68,24 @@ def read_notebook(path: Path) -> Notebook:
     try:
         content = nbformat.read(path, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, KeyError) as error:
-        raise Failure(f"{short(path)}: is no notebook ({_one_line(error)}); put it back from git") from None
-    code = [cell for cell in content.cells if cell.cell_type == "code"]
+        raise Failure(f"{short(path)}: is no notebook ({_one_line(error)}); restore it with git") from None
+    code = [cell for cell in content.cells if cell.cell_type == "code" and cell.source.strip()]
     tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
         raise Failure(f"{short(path)}: must have one cell tagged 'parameters', but has {len(tagged)}")
-    return Notebook(
-        path=path,
-        source=json.dumps([[cell.cell_type, cell.source] for cell in content.cells]),
-        numbers={cell.id: number for number, cell in enumerate(code, start=1) if cell.source.strip()},
-        defaults=_literals(tagged[0].source, path),
-    )
-
-
-def _literals(source: str, path: Path) -> dict[str, Any]:
-    """The names and values of a cell that holds nothing but `name = literal` and comments."""
-    found = {}
-    for node in ast.parse(source).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        try:
-            if not isinstance(target, ast.Name):
-                raise ValueError
-            found[target.id] = ast.literal_eval(node.value)  # type: ignore[attr-defined]
-        except ValueError:
-            raise Failure(f"{short(path)}: the cell of parameters holds more than name = value") from None
-    return found
+    try:
+        lines = ast.parse(tagged[0].source).body
+        defaults = {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+    except (AttributeError, ValueError):
+        raise Failure(f"{short(path)}: the cell of parameters holds more than name = value") from None
+    return Notebook(path, json.dumps([cell.source for cell in content.cells]), len(code), defaults)
 
 
 def choose_parameters(books: Sequence[Notebook], preset: str, settings: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What each notebook, by name, is run with: the preset, and the settings "name=value" that it has.
+    """The parameters of each notebook, by its name: the preset, and those of the settings "name=value" that it has.
 
     Raises UserError for a name that no notebook has (with the nearest and all known ones) and for a value
-    that is not of the type of the notebook's own.
+    of another type than the notebook's default.
     """
     known = {name: book.defaults[name] for book in books for name in book.defaults if name != "preset"}
     chosen: dict[str, dict[str, Any]] = {book.name: {"preset": preset} for book in books}
@@ -84,8 +93,6 @@ def choose_parameters(books: Sequence[Notebook], preset: str, settings: Iterable
         name, equals, text = (part.strip() for part in setting.partition("="))
         if not equals:
             raise UserError(f"setting '{setting}' is not of the form name=value, such as seed=1")
-        if name == "preset":
-            raise UserError(f"the preset is no setting of the notebooks; say --preset {text}")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             guess = f"; did you mean '{near[0]}'?" if near else ""
@@ -102,64 +109,63 @@ def _parse(name: str, text: str, like: Any) -> Any:
     if isinstance(like, str):
         return text
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
+        value = json.loads(text, parse_constant=int)  # int("NaN") is a ValueError
+    except ValueError:
         value = None
     if type(like) is float and type(value) is int:
         value = float(value)
-    good = type(value) is type(like) and not (isinstance(value, float) and not math.isfinite(value))
-    if good and isinstance(value, list) and like:
-        good = all(type(item) is type(like[0]) for item in value)
-    if not good:
-        raise UserError(f"{name} must be {_KINDS[type(like)]} such as {json.dumps(like)}, not '{text}'")
+    if type(value) is not type(like):
+        raise UserError(f"{name} must be of the form {json.dumps(like)}, not '{text}'")
     return value
 
 
-class _OwnKernel(AsyncKernelManager):
-    """Starts the Python that runs lab7, whatever kernels named python3 the user has installed beside it."""
+async def execute(
+    book: Notebook, parameters: dict[str, Any], out: Path, tick: Callable[[], object], threads: int
+) -> None:
+    """Execute a notebook in its own folder and write it to `out`, as far as it came; `tick` is called after each cell.
 
-    shutdown_wait_time = 2.0  # seconds; a cell that was interrupted does not answer
-
-    @default("kernel_spec_manager")
-    def _only_the_native_one(self) -> KernelSpecManager:
-        return KernelSpecManager(kernel_dirs=[])
-
-    async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-        """Silent but for the cells' outputs, which come another way: nothing breaks into the progress bar."""
-        await super().start_kernel(**options | {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL})
-
-
-def execute(book: Notebook, parameters: dict[str, Any], out: Path, tick: Callable[[], object]) -> None:
-    """Run a notebook in its own folder and write it to `out`, as far as it came; `tick` is called a cell.
-
-    Raises Failure with notebook, cell and message at the first cell that fails.
+    Only parameters that differ from the defaults are injected, as papermill does it. Raises Failure with notebook,
+    cell and message at the first cell that fails.
     """
-    begun: list[str] = []
+    content = load_notebook_node(str(book.path))
+    if changed := {name: value for name, value in parameters.items() if value != book.defaults[name]}:
+        content = parameterize_notebook(content, changed, kernel_name="python3", language="python")
+    started: list[str] = []
 
+    def restore_ctrl_c(notebook: nbformat.NotebookNode) -> None:
+        """nbclient's own handler stops one kernel alone; without it, Ctrl-C is a KeyboardInterrupt for all."""
+        with contextlib.suppress(NotImplementedError):
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+
+    client = NotebookClient(
+        content,
+        # The Python that runs lab7, even where the user has installed another kernel named python3.
+        km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])),
+        shutdown_kernel="immediate",
+        record_timing=False,
+        resources={"metadata": {"path": str(book.path.parent)}},
+        on_notebook_start=restore_ctrl_c,
+        on_cell_execute=lambda cell, cell_index: started.append(cell.id),
+        on_cell_executed=lambda cell, cell_index, execute_reply: tick(),
+    )
+    quiet: Any = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)  # nothing breaks into the progress bar
     try:
-        papermill.execute_notebook(
-            book.path,
-            out,
-            parameters,
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            cwd=book.path.parent,
-            kernel_manager_class=_OwnKernel,
-            on_cell_execute=lambda cell, cell_index: begun.append(cell.id),
-            on_cell_executed=lambda cell, cell_index, execute_reply: tick(),
-        )
-    except PapermillExecutionError as error:
-        told = f"{error.ename}: {_one_line(error.evalue)}"
+        await client.async_execute(cleanup_kc=True, env={"OMP_NUM_THREADS": str(threads)} | os.environ, **quiet)
+    except CellExecutionError as error:
+        message = f"{error.ename}: {_one_line(error.evalue)}"
     except RuntimeError as error:  # the kernel did not start, or died
-        told = f"{_one_line(error)}; was the memory enough?"
+        if (task := asyncio.current_task()) and task.cancelling():  # Ctrl-C, or another notebook failed
+            raise asyncio.CancelledError from None
+        message = f"{_one_line(error)}; was there enough memory?"
     else:
         return
-    place = f"code cell {book.numbers[begun[-1]]} ({begun[-1]})" if begun and begun[-1] in book.numbers else "the start"
-    raise Failure(f"{short(book.path)}: {place}: {told}; how far it came: {short(out)}")
+    finally:
+        write_text(out, nbformat.writes(content))
+    place = f"code cell {len(started)} ({started[-1]})" if started else "the start"
+    raise Failure(f"{short(book.path)}: {place}: {message}; the cells up to there: {short(out)}")
 
 
-def _one_line(told: object, limit: int = 400) -> str:
+def _one_line(message: object, limit: int = 400) -> str:
     """A message without colours and line breaks."""
-    text = " ".join(_COLOUR_CODES.sub("", str(told)).split()) or "no message"
+    text = " ".join(_COLOUR_CODES.sub("", str(message)).split()) or "no message"
     return text if len(text) <= limit else text[: limit - 1] + "…"

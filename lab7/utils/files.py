@@ -53,8 +53,8 @@ def runs_dir() -> Path:
 
 
 def figures_dir() -> Path:
-    """What comes out: `figures/`, or the folder named by LAB7_FIGURES."""
-    return Path(os.environ.get("LAB7_FIGURES") or ROOT / "figures")
+    """What comes out: `build/quick/figures/`, or the folder named by LAB7_FIGURES."""
+    return Path(os.environ.get("LAB7_FIGURES") or build_dir() / "quick" / "figures")
 
 
 def build_dir() -> Path:
