@@ -87,7 +87,9 @@ def test_the_kernel_is_this_python_whatever_else_is_called_python3(tmp_path, mon
     write_json(spec / "kernel.json", {"argv": ["/bin/false"], "display_name": "another", "language": "python"})
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
-    book = read_notebook(write_notebook(tmp_path / "01_where.ipynb", "import os, sys; print(sys.executable, os.getcwd())"))
+    book = read_notebook(
+        write_notebook(tmp_path / "01_where.ipynb", "import os, sys; print(sys.executable, os.getcwd())")
+    )
     ticks = []
     asyncio.run(notebooks.execute(book, {"preset": "quick"}, tmp_path / "out.ipynb", lambda: ticks.append(1), 1))
     done = nbformat.read(tmp_path / "out.ipynb", as_version=4)
