@@ -16,7 +16,6 @@ from lab7.plots import style as plots
 from lab7.plots import training as plots_training
 from lab7.schedule import NoiseSchedule
 from lab7.utils.files import UserError, write_json, write_text
-from lab7.vocabulary import CLASSES
 
 SCORES = pd.DataFrame(
     {
