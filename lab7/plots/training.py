@@ -19,8 +19,7 @@ from lab7.plots.sampling import draw_shares, pooled
 from lab7.plots.style import COLOURS, DASHES, STYLE, new_figure
 from lab7.utils.files import UserError, read_json, short
 
-Lines = Sequence[Mapping[str, Any]]
-"""The lines of a metrics.jsonl."""
+Lines = Sequence[Mapping[str, Any]]  # of a metrics.jsonl
 
 
 @dataclass(frozen=True)
