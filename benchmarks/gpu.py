@@ -252,7 +252,7 @@ def save_average(folder: Path, preset: Preset, out: Path) -> None:
 
 def pack_runs(out: Path, jobs: list[Job], prefix: str = "") -> None:
     """The record of the scored runs as `lab7 ablate --record` writes it, the runs' own small files, and a table."""
-    pack(out / f"{prefix}arms.tar.gz", {f"{prefix}{job.name}": job.folder for job in jobs})
+    pack(out / f"{prefix}arms.tar.gz", {f"{prefix}{job.folder.name}": job.folder for job in jobs})
     if any(job.done() for job in jobs):
         write_record(out / f"{prefix}ablation.json", jobs[0].workspace.runs, [job.arm for job in jobs])
     print_results(job.folder for job in jobs)

@@ -1,10 +1,10 @@
-"""How a run is scored: pictures of every condition, read by both judges; and pictures in a folder likewise."""
+"""How a run is scored: pictures of every condition, read by two judges; and how pictures in a folder are scored."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,24 @@ from lab7.judge.error_types import readings, tally
 from lab7.judge.frechet import against_renders
 from lab7.judge.metrics import Score, exact_hits, exact_match, per_count, top_k, top_k_hits
 from lab7.judge.networks import Judge
-from lab7.pipeline import Pipeline, load_pipeline, relabel_weights
+from lab7.pipeline import Pipeline, load_pipeline
 from lab7.training.run_folder import first_difference
-from lab7.utils.files import UserError, read_json, sha256, short, write_json
+from lab7.utils.files import UserError, read_json, short, write_json
 from lab7.utils.provenance import provenance
 from lab7.vocabulary import CLASSES
 
 LISTS = ("test", "new_test", "unseen")
 REPORTED_LISTS = ("test", "new_test")  # those of the course
-DISAGREEMENT = 0.05  # of the two judges, from which on it is flagged
+DISAGREEMENT = 0.05  # a larger difference of the two judges' accuracies is marked
 
 
 def found_objects(judge: Judge, images: Tensor, conditions: Sequence[Sequence[str]]) -> list[list[bool]]:
     """For each picture (N, 3, H, W), which of its condition's objects are among the judge's k highest outputs."""
-    found = []
+    rows = []
     for outputs, names in zip(judge.probabilities(images), conditions, strict=True):
         best = {CLASSES[index] for index in outputs.topk(len(names)).indices.tolist()}
-        found.append([name in best for name in names])
-    return found
+        rows.append([name in best for name in names])
+    return rows
 
 
 def as_stored(images: Tensor) -> Tensor:
@@ -57,11 +57,12 @@ def score(
 ) -> dict[str, Any]:
     """Draw every condition `samples` times and have the judge count; `drawing` goes to the pipeline.
 
-    "top_k" and "exact" pool all samples, "single" is the report's way: the first sample of each condition alone.
+    "top_k" and "exact" count all samples; "single" counts only the first sample of each condition, as the report does.
     Each is hits, total, accuracy and its 95% Wilson interval. "by_picture" holds the objects found in every picture,
-    "error_types" what went wrong. "duplicated" counts pictures that hold something twice, which no judge sees (see
-    judge/blobs.py), "exact_without_duplicates" exact matches that do not. "second_judge" is what the second judge says
-    of the same pictures, "judges_disagree" whether the two differ by more than 5 points. `kept` gets the pictures.
+    "error_types" the kinds of errors. "duplicated" counts pictures that show an object more than once, which the judge
+    does not notice (see judge/blobs.py); "exact_without_duplicates" counts exact matches without such pictures.
+    "second_judge" holds the counts of the second judge on the same pictures; "judges_disagree" is true if the two
+    accuracies differ by more than 5 points. The pictures are appended to `kept`.
     """
     images = as_stored(pipeline(conditions, samples=samples, progress=progress, **drawing))
     labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0)  # (N * K, 24)
@@ -105,57 +106,45 @@ def score_run(
     data: Path | None = None,
     weights: Path | None = None,
     preset: Preset | None = None,
+    settings: Sequence[str] = (),
     lists: Sequence[str] = LISTS,
     device: str | torch.device = "cpu",
     progress: bool = False,
-    **changes: Any,
 ) -> dict[str, Any]:
-    """Score a run's weights on the lists, and write the scores to its result.json under "accuracy".
+    """Score a run's weights on the lists, and write the scores to its result.json.
 
-    How it is drawn is the preset's `sampling` (by default that of the weights), with `changes`. The weights may lie in
-    another run's folder. A list without conditions is left out, such as "unseen" where training shows every triple.
-    "frechet" compares all pictures with unseen renders; "scored" says on what machine they were drawn, which need not
-    be that of the training.
+    Pictures are drawn with the section `sampling` of the preset (default: the one stored with the weights), changed by
+    `settings` such as "num_candidates=8". The weights may lie in another run's folder. The scores of one draw are
+    written under "accuracy", those of best-of-n (num_candidates above 1) under "best_of_n", which never replaces
+    "accuracy". A list without conditions is left out. "frechet" compares all pictures with unseen renders; "scored"
+    names the machine that drew them. Raises UserError for a setting of another section: training has fixed those.
     """
     pipeline = load_pipeline(weights or folder, device)
-    sampling = pipeline.sampling((preset or pipeline.preset).sampling, **changes)
+    before = preset or pipeline.preset
+    changed = override(before, settings)
+    if difference := first_difference(before, replace(changed, sampling=before.sampling)):
+        raise UserError(f"{short(folder)}: was trained with {difference}; only settings of sampling can be changed now")
+    sampling = pipeline.sampling(changed.sampling)
     drawing: dict[str, Any] = {"sampling": sampling, "samples": sampling.samples, "seed": sampling.noise_seed}
-    result = read_json(folder / "result.json", "a run's result")
-    result["sampling"] = dataclasses.asdict(sampling)
-    result["scored"] = provenance(device)
-    result["judge"] = {"name": judge.name, "sha256": judge.sha256, "is_course": judge.is_course}
-    if second is not None:
-        result["second_judge"] = {"name": second.name, "sha256": second.sha256}
+    conditions = {name: entries for name in lists if (entries := load_list(name, data))}
+    counts = [len(names) for entries in conditions.values() for names in entries for _ in range(sampling.samples)]
     pictures: list[Tensor] = []
-    conditions = {name: asked for name in lists if (asked := load_list(name, data))}
-    result["accuracy"] = {
-        name: score(pipeline, judge, asked, second=second, progress=progress, kept=pictures, **drawing)
-        for name, asked in conditions.items()
+    scores = {"sampling": asdict(sampling), "scored": provenance(device), "judge": _identity(judge)}
+    if second is not None:
+        scores["second_judge"] = _identity(second)
+    scores["accuracy"] = {
+        name: score(pipeline, judge, entries, second=second, progress=progress, kept=pictures, **drawing)
+        for name, entries in conditions.items()
     }
-    counts = [len(names) for asked in conditions.values() for names in asked for _ in range(sampling.samples)]
-    result["frechet"] = against_renders(judge, torch.cat(pictures), counts)
-    write_json(folder / "result.json", result)
-    return result
-
-
-def change_sampling(folder: Path, settings: Sequence[str]) -> None:
-    """Give a finished run other settings of `sampling`, written to its weights, config.json and result.json.
-
-    Raises UserError for a setting of anything else, for that was decided by the training.
-    """
-    pipeline = load_pipeline(folder)
-    preset = override(pipeline.preset, settings)
-    if difference := first_difference(pipeline.preset, dataclasses.replace(preset, sampling=pipeline.preset.sampling)):
-        raise UserError(f"{short(folder)}: was trained with {difference}; only how it draws can be changed now")
-    if preset == pipeline.preset:
-        return
-    stored = read_json(folder / "config.json", "a run's settings")
+    scores["frechet"] = against_renders(judge, torch.cat(pictures), counts)
     result = read_json(folder / "result.json", "a run's result")
-    path, sampling = folder / "weights.safetensors", dataclasses.asdict(preset.sampling)
-    relabel_weights(path, preset)
-    write_json(folder / "config.json", stored | {"sampling": sampling})
-    result["settings"]["sampling"] = sampling
-    write_json(folder / "result.json", result | {"weights_sha256": sha256(path)})
+    result |= {"best_of_n": scores} if sampling.num_candidates > 1 else scores
+    write_json(folder / "result.json", result)
+    return scores
+
+
+def _identity(judge: Judge) -> dict[str, Any]:
+    return {"name": judge.name, "sha256": judge.sha256, "is_course": judge.is_course}
 
 
 def count_pictures(judge: Judge, folder: Path, conditions: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -163,8 +152,8 @@ def count_pictures(judge: Judge, folder: Path, conditions: Sequence[Sequence[str
 
     Raises UserError for a folder without such pictures, a condition without one, or a number beyond the list.
     """
-    found = _numbered_pictures(folder)
-    numbers = sorted({number for number, _ in found})
+    pictures = _numbered_pictures(folder)
+    numbers = sorted({number for number, _ in pictures})
     if numbers[-1] >= len(conditions):
         raise UserError(
             f"{short(folder)}: has a picture {numbers[-1]:03d}, but only {len(conditions)} conditions are given"
@@ -174,16 +163,16 @@ def count_pictures(judge: Judge, folder: Path, conditions: Sequence[Sequence[str
             f"{short(folder)}: {len(missing)} of {len(conditions)} conditions have no picture, {missing[0]:03d}.png "
             "first; draw them all, or give the conditions that were drawn"
         )
-    images = torch.stack([read_png(path, 64) for _, path in found])
-    labels = conditions_tensor([conditions[number] for number, _ in found])
+    images = torch.stack([read_png(path, 64) for _, path in pictures])
+    labels = conditions_tensor([conditions[number] for number, _ in pictures])
     outputs = judge.probabilities(images)
     return {
-        "pictures": len(found),
+        "pictures": len(pictures),
         "conditions": len(conditions),
         "top_k": top_k(outputs, labels).to_dict(),
         "exact": exact_match(outputs, labels).to_dict(),
         "per_count": per_count(outputs, labels).to_dict("records"),
-        "judge": {"name": judge.name, "sha256": judge.sha256, "is_course": judge.is_course},
+        "judge": _identity(judge),
     }
 
 
@@ -191,19 +180,19 @@ def _numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
     if not folder.is_dir():
         raise UserError(f"{short(folder)}: no such folder; 'lab7 sample --out DIR' makes one")
     names = {path: re.fullmatch(r"(\d+)(?:_\d+)?\.png", path.name) for path in sorted(folder.iterdir())}
-    found = [(int(match[1]), path) for path, match in names.items() if match]
-    if not found:
+    numbered = [(int(match[1]), path) for path, match in names.items() if match]
+    if not numbered:
         raise UserError(f"{short(folder)}: holds no pictures named 000.png or 000_0.png")
-    return found
+    return numbered
 
 
 def plateau_scores(judge: Judge, data: Path | None = None) -> Callable[[Pipeline], dict[str, float]]:
-    """The scores that the report's learning-rate schedule follows: one sample of each condition of both lists."""
+    """The scores that the report's learning-rate schedule uses: one sample of each condition of both lists."""
+
+    def accuracy(pipeline: Pipeline, name: str) -> float:
+        return score(pipeline, judge, load_list(name, data), samples=1, num_candidates=1)["top_k"]["accuracy"]
 
     def evaluate(pipeline: Pipeline) -> dict[str, float]:
-        return {
-            name: score(pipeline, judge, load_list(name, data), samples=1)["top_k"]["accuracy"]
-            for name in REPORTED_LISTS
-        }
+        return {name: accuracy(pipeline, name) for name in REPORTED_LISTS}
 
     return evaluate

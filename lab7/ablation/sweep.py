@@ -1,7 +1,7 @@
-"""Many arms and seeds: which runs there are, several trained at a time, and what came out of all.
+"""Many arms and seeds: which runs there are, several trained at a time, and their results.
 
 A run is one arm with one seed. Each is made by `Workspace.run`, which finds a finished run and resumes one that was
-stopped, so a sweep that was interrupted goes on when it is asked for again.
+stopped, so a sweep that was interrupted goes on when it is started again.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import os
 import re
 import sys
 import threading
-import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,38 +23,33 @@ from tqdm import tqdm
 from lab7.ablation.arms import arm_preset, get_arm, run_name
 from lab7.ablation.results import arm_rows, read_arms
 from lab7.ablation.workspace import Workspace, open_workspace
-from lab7.config import Preset
 from lab7.dataset.layout import describe
 from lab7.training.lr_schedules import run_length
 from lab7.training.run_folder import read_metrics
 from lab7.utils.files import Failure, UserError, read_json
 
-MEMORY_GB = 2.0  # that one training of the small presets takes at most
-
 
 @dataclass(frozen=True)
 class Job:
-    """One arm with one seed, in the workspace of a preset."""
+    """One arm with one seed, which is that of the workspace's preset."""
 
     arm: str
-    seed: int
-    preset: str
-    settings: tuple[str, ...] = ()
+    workspace: Workspace
 
     @property
-    def name(self) -> str:
-        """Of the run's folder."""
-        return run_name(self.arm, self.seed)
-
-    @property
-    def workspace(self) -> Workspace:
-        """Where the run lies; its preset has the job's seed and settings."""
-        return open_workspace(self.preset, self.settings, self.seed)
+    def seed(self) -> int:
+        """Of the training."""
+        return self.workspace.preset.train.seed
 
     @property
     def folder(self) -> Path:
-        """The run's."""
-        return self.workspace.runs / self.name
+        """The folder of the run."""
+        return self.workspace.runs / run_name(self.arm, self.seed)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the run trains a network, rather than drawing with that of another arm."""
+        return not get_arm(self.arm).weights_from
 
     def done(self) -> bool:
         """Whether the run is finished and scored."""
@@ -66,21 +60,19 @@ class Job:
 def plan_jobs(
     arms: Sequence[str], seeds: Sequence[int], preset: str = "laptop", settings: Iterable[str] = ()
 ) -> list[Job]:
-    """Every arm with every seed, seed by seed, those that draw with another's network after it.
+    """Every arm with every seed, seed by seed; an arm that draws with another arm's network comes after that arm.
 
-    Raises UserError for an unknown arm, an unknown preset, and for `quick`, which trains no arm.
+    Raises UserError for an unknown arm or preset, a bad setting, and for `quick`, which trains no arm.
     """
     if preset == "quick":
-        raise UserError(
-            "preset 'quick' only reads recorded runs; train arms with laptop, small, short, course, best or smoke"
-        )
+        raise UserError("preset 'quick' only reads recorded runs; choose another preset to train arms")
     chosen = [get_arm(name) for name in dict.fromkeys(arms)]
-    needed = dict.fromkeys(arm.weights_from or arm.name for arm in chosen)
-    order = [*needed, *(arm.name for arm in chosen if arm.weights_from)]
-    jobs = [Job(name, seed, preset, tuple(settings)) for seed in dict.fromkeys(seeds) for name in order]
-    for job in jobs:
-        arm_preset(get_arm(job.arm), job.workspace.preset, job.settings)
-    return jobs
+    trained = dict.fromkeys(arm.weights_from or arm.name for arm in chosen)
+    order = [*trained, *(arm.name for arm in chosen if arm.weights_from)]
+    places = [open_workspace(preset, settings, seed) for seed in dict.fromkeys(seeds)]
+    for arm in chosen:
+        arm_preset(arm, places[0].preset, places[0].settings)  # a bad setting is reported before anything is trained
+    return [Job(name, place) for place in places for name in order]
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -94,59 +86,51 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def at_once(wanted: int, jobs: int) -> int:
-    """How many runs to train at a time: as many as asked for, or (0) as cores and memory allow, two cores each."""
-    if wanted:
-        return max(1, min(wanted, jobs))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = _memory_gb()
-    return max(1, min(jobs, cores // 2, int(memory // MEMORY_GB) if memory else cores))
+def run_jobs(jobs: Sequence[Job], workers: int = 0, progress: bool = True) -> list[str]:
+    """Make every run that is not finished, `workers` at a time (0: one for every two cores), with one progress bar.
 
-
-def run_jobs(jobs: Sequence[Job], workers: int = 1, progress: bool = True) -> list[str]:
-    """Make every run that is not there, `workers` at a time, under one bar; returns what went wrong, a line a run.
-
-    A run that fails does not stop the others.
+    A run that fails does not stop the others. Returns one line for each run that failed.
     """
     left = [job for job in jobs if not job.done()]
     if not left:
         return []
-    left[0].workspace.make_pictures(progress)  # once, before several look for them
-    trained = [job for job in left if not get_arm(job.arm).weights_from]
-    drawn = [job for job in left if get_arm(job.arm).weights_from]
+    left[0].workspace.make_pictures(progress)  # once, before several runs look for them
+    workers = min(workers or max(1, torch.get_num_threads() // 2), len(left))
     threads = max(1, torch.get_num_threads() // workers)
-    told: list[str] = []
-    steps = {job: _steps(job) for job in trained}
-    bar = tqdm(total=sum(steps.values()), unit="step", desc="ablate", disable=not progress, mininterval=1)
-    with (
-        bar,
-        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _watch, (os.getpid(), threads)) as pool,
-    ):
-        for batch in (trained, drawn):
-            futures = {pool.submit(run_one, job): job for job in batch}
+    context = multiprocessing.get_context("spawn")
+    trained = [job for job in left if job.trains]
+    errors: list[str] = []
+    bar = tqdm(total=sum(map(_steps, trained)), unit="step", desc="ablate", disable=not progress, mininterval=1)
+    with bar, ProcessPoolExecutor(workers, context, _start_worker, (threads,)) as pool:
+        for batch in (trained, [job for job in left if not job.trains]):
+            pending = {pool.submit(run_one, job) for job in batch}
             try:
-                told += _follow(futures, steps, bar)
+                while pending:
+                    done, pending = wait(pending, timeout=1, return_when="FIRST_COMPLETED")
+                    errors += _report(done)
+                    bar.n = sum(map(_steps_done, trained))
+                    bar.refresh()
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-    return told
+    return errors
 
 
 def run_one(job: Job) -> str:
-    """Make one run; returns what went wrong in one line, or "". This is what a cluster's node executes."""
+    """Make one run; returns what went wrong in one line, or "". This is what a node of a cluster executes."""
     try:
         job.workspace.run(job.arm)
     except (UserError, Failure) as error:
-        return f"{job.name}: {error}"
+        return f"{job.folder.name}: {error}"
     return ""
 
 
-def submit(jobs: Sequence[Job], cluster: str, folder: Path, options: dict[str, Any]) -> list[Any]:
+def submit(jobs: Sequence[Job], cluster: str) -> list[Any]:
     """Hand every missing run to submitit, one task each; returns its jobs.
 
-    `cluster` is "slurm", or "local" for processes on this machine. An arm that draws with another's network trains
-    that one itself if it is not there, so submit those when the others are done. Raises UserError without submitit or
-    without a cluster.
+    `cluster` is "slurm", whose own variables such as SBATCH_PARTITION choose the nodes, or "local" for processes here.
+    An arm that draws with the network of another arm trains that one first if it is not there, so submit it when the
+    others are done. Raises UserError without submitit or without a cluster.
     """
     try:
         import submitit
@@ -156,66 +140,47 @@ def submit(jobs: Sequence[Job], cluster: str, folder: Path, options: dict[str, A
     if left:
         left[0].workspace.make_pictures()
     try:
-        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-        executor.update_parameters(**{"name": "lab7", "timeout_min": 24 * 60, **options})
+        executor = submitit.AutoExecutor(folder=jobs[0].workspace.runs / "submitit", cluster=cluster)
+        executor.update_parameters(name="lab7", timeout_min=24 * 60)
         return [executor.submit(run_one, job) for job in left]
     except (RuntimeError, ValueError, NameError, submitit.core.utils.FailedJobError) as error:
         raise UserError(f"--submit {cluster}: {str(error).splitlines()[0]}") from None
 
 
 def table(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """What came out of the finished runs: a row an arm and list, each beside its baseline of the same seeds."""
+    """The results of the finished runs: a row an arm and list, compared with the arm's baseline of the same seeds."""
     names = dict.fromkeys(job.arm for job in jobs)
-    wanted = {job.seed for job in jobs}
-    found = read_arms(jobs[0].workspace.runs, [*(get_arm(name).baseline or name for name in names), *names])
-    of_seeds = {name: [one for one in results if one["seed"] in wanted] for name, results in found.items()}
-    return arm_rows({name: results for name, results in of_seeds.items() if results})
+    seeds = {job.seed for job in jobs}
+    results = read_arms(jobs[0].workspace.runs, [*(get_arm(name).baseline or name for name in names), *names])
+    of_seeds = {name: [one for one in arm if one["seed"] in seeds] for name, arm in results.items()}
+    return arm_rows({name: arm for name, arm in of_seeds.items() if arm})
 
 
-def _follow(futures: dict[Future[str], Job], steps: dict[Job, int], bar: tqdm) -> list[str]:
-    """Wait for all, moving the bar by what their metrics tell."""
-    told = []
-    seen: set[Future[str]] = set()
-    while len(seen) < len(futures):
-        for future in [one for one in futures if one.done() and one not in seen]:
-            seen.add(future)
-            if error := future.result():
-                told.append(error)
-                tqdm.write(error, file=sys.stderr)
-        bar.n = sum(_step(job) for job in steps)
-        bar.set_postfix_str(f"{len(seen)} of {len(futures)} runs", refresh=False)
-        bar.refresh()
-        time.sleep(0.2)
-    return told
+def _report(done: Iterable[Future[str]]) -> list[str]:
+    errors = [error for future in done if (error := future.result())]
+    for error in errors:
+        tqdm.write(error, file=sys.stderr)
+    return errors
 
 
-def _step(job: Job) -> int:
+def _steps_done(job: Job) -> int:
     lines = read_metrics(job.folder)
     return lines[-1]["step"] if lines else 0
 
 
 def _steps(job: Job) -> int:
-    preset: Preset = arm_preset(get_arm(job.arm), job.workspace.preset, job.settings)
+    preset = arm_preset(get_arm(job.arm), job.workspace.preset, job.workspace.settings)
     return run_length(preset.train, describe(job.workspace.data)["pictures"]).steps
 
 
-def _watch(parent: int, threads: int) -> None:
-    """Set up a worker: its threads, and an end with its parent, which else it would outlive if that is killed."""
+def _start_worker(threads: int) -> None:
+    """Set a worker's number of threads, and let it end with its parent, even if that is killed."""
     torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
 
-    def wait() -> None:
-        while os.getppid() == parent:
-            time.sleep(2)
+    def follow() -> None:
+        if parent:
+            parent.join()
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def _memory_gb() -> float:
-    """Free memory, 0 where the system does not tell."""
-    try:
-        told = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return 0.0
-    match = re.search(r"MemAvailable:\s+(\d+) kB", told)
-    return int(match[1]) / 1e6 if match else 0.0
+    threading.Thread(target=follow, daemon=True).start()

@@ -1,7 +1,7 @@
-"""Where a preset works, and how what it needs comes to be: pictures, judge and runs, found or made.
+"""The folders of a preset, and what they need: pictures, judges and runs, found there or made once.
 
-`quick` reads the shipped judge and the recorded runs. Every other preset makes its own from scratch, once, and
-goes on where it was stopped. `smoke` keeps all of it under build/smoke, away from the real data.
+`quick` reads the shipped judge and the recorded runs. Every other preset makes its own runs and goes on where it was
+stopped. `smoke` keeps everything under build/smoke, apart from the real data.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lab7.ablation import evaluate as experiments
 from lab7.ablation.arms import arm_preset, get_arm, run_name
+from lab7.ablation.evaluate import LISTS, plateau_scores, score_run
 from lab7.config import Preset, get_preset, override, to_dict
-from lab7.judge import evaluation as examination
+from lab7.judge.evaluation import recorded
 from lab7.judge.networks import Judge, default_judge, load_judge, second_judge
 from lab7.utils.files import (
     UserError,
@@ -44,138 +44,112 @@ class Workspace:
     data: Path
     runs: Path
     figures: Path
-    settings: tuple[str, ...] = ()  # changed beside the preset's
+    settings: tuple[str, ...] = ()  # changes to the preset, for every arm
 
     def make_pictures(self, progress: bool = False) -> Path:
-        """The folder of pictures in the course's layout, rendered first where there is none."""
+        """The folder of pictures in the course's layout, rendered first if there is none."""
         from lab7.dataset.synthetic import write_synthetic
 
         if not (self.data / "train.json").exists():
-            write_synthetic(
-                self.data,
-                self.preset.data.scenes,
-                (64, 64),
-                seed=self.preset.data.scene_seed,
-                progress=progress,
-            )
+            plan = self.preset.data
+            write_synthetic(self.data, plan.scenes, (64, 64), seed=plan.scene_seed, progress=progress)
         return self.data
 
     def judge(self, progress: bool = False) -> Judge:
-        """The course's judge where its file is in data/; else the shipped one, or with `smoke` a toy of its own."""
+        """The course's judge if its file is in data/; else the shipped one, or with `smoke` a toy of its own."""
         if self.preset.name != "smoke" or (self.data / "checkpoint.pth").exists():
             return default_judge()
-        from lab7.judge.training import train_judge
+        return self._toy_judge("judge", progress)
 
-        path = self.data / "weights" / "judge.safetensors"
-        if not path.exists():
-            plan = self.preset.judge
-            train_judge(
-                path,
-                scenes=plan.judge_scenes,
-                epochs=plan.judge_epochs,
-                evaluation_scenes=plan.evaluation_scenes,
-                progress=progress,
-            )
-        return load_judge(path)
-
-    def second_judge(self) -> Judge:
+    def second_judge(self, progress: bool = False) -> Judge:
         """The small judge that is shipped; with `smoke` a toy of its own."""
         if self.preset.name != "smoke":
             return second_judge()
+        return self._toy_judge("second_judge", progress, kind="small", seed=1)
+
+    def _toy_judge(self, name: str, progress: bool, **options: Any) -> Judge:
         from lab7.judge.training import train_judge
 
-        path = self.data / "weights" / "second_judge.safetensors"
+        path, plan = self.data / "weights" / f"{name}.safetensors", self.preset.judge
         if not path.exists():
-            plan = self.preset.judge
-            train_judge(
-                path,
-                kind="small",
-                seed=1,
-                scenes=plan.judge_scenes,
-                epochs=plan.judge_epochs,
-                evaluation_scenes=plan.evaluation_scenes,
-                progress=False,
-            )
+            options |= {"scenes": plan.judge_scenes, "epochs": plan.judge_epochs, "progress": progress}
+            train_judge(path, evaluation_scenes=plan.evaluation_scenes, **options)
         return load_judge(path)
 
-    def examination(self, judge: Judge) -> dict[str, Any] | None:
-        """How that judge did on renders that it never saw; None for one without a record, such as the course's."""
-        return examination.recorded(judge, self.data)
+    def judge_evaluation(self, judge: Judge) -> dict[str, Any] | None:
+        """The recorded scores of that judge on unseen renders; None for one without a record, such as the course's."""
+        return recorded(judge, self.data)
 
     def run(self, name: str, progress: bool = False) -> Path:
         """The folder of an arm's finished, scored run: recorded (`quick`), found, or trained and scored now.
 
-        Its seed is the preset's, but 0 in `quick`. Raises UserError for an unknown arm, and in `quick` for one that is
-        not recorded.
+        Its seed is the preset's; `quick` has seed 0 only. Raises UserError for an unknown arm, and in `quick` for an
+        arm that is not recorded.
         """
         arm = get_arm(name)
         if self.preset.name == "quick":
-            recorded = shipped_dir() / "runs" / name
-            if not (recorded / "result.json").exists():
-                raise UserError(
-                    f"{recorded}: no recorded run; train one with 'lab7 train --preset {arm.base} --name {name}'"
-                )
-            return recorded
+            recorded_run = shipped_dir() / "runs" / name
+            if not (recorded_run / "result.json").exists():
+                command = f"lab7 train --preset {arm.base} --name {name}"
+                raise UserError(f"{recorded_run}: no recorded run; train one with '{command}'")
+            return recorded_run
         from lab7.training.loop import train
 
         self.make_pictures(progress)
-        seed = self.preset.train.seed
-        folder, preset = self.runs / run_name(name, seed), arm_preset(arm, self.preset, self.settings)
+        folder = self.runs / run_name(name, self.preset.train.seed)
+        preset, result = arm_preset(arm, self.preset, self.settings), folder / "result.json"
         judge = self.judge(progress)
         if arm.weights_from:
             trained = self.run(arm.weights_from, progress)
-            if not (folder / "result.json").exists():
-                told = read_json(trained / "result.json", "a run's result")
-                told |= {"name": folder.name, "settings": to_dict(preset), "weights_from": trained.name}
-                write_json(folder / "result.json", {key: told[key] for key in told if key != "accuracy"})
+            if not result.exists():
+                copied = read_json(trained / "result.json", "a run's result")
+                copied |= {"name": folder.name, "settings": to_dict(preset), "weights_from": trained.name}
+                write_json(result, {key: copied[key] for key in copied if key not in ("accuracy", "best_of_n")})
         else:
             trained = folder
-            train(
-                preset,
-                folder.name,
-                resume=folder.exists(),
-                evaluate=experiments.plateau_scores(judge, self.data),
-                progress=progress,
-                data=self.data,
-                runs=self.runs,
-            )
-        if "accuracy" not in read_json(folder / "result.json", "a run's result"):
-            experiments.score_run(
+            places: dict[str, Any] = {"data": self.data, "runs": self.runs, "progress": progress}
+            evaluate = plateau_scores(judge, self.data)
+            train(preset, folder.name, resume=folder.exists(), evaluate=evaluate, **places)
+        if "accuracy" not in read_json(result, "a run's result"):
+            score_run(
                 folder,
                 judge,
-                second=self.second_judge(),
+                second=self.second_judge(progress),
                 data=self.data,
                 weights=trained,
                 preset=preset,
-                lists=(*experiments.LISTS, *arm.lists),
+                settings=["num_candidates=1"],
+                lists=(*LISTS, *arm.lists),
                 device=best_device(),
                 progress=progress,
             )
         return folder
 
     def save_figure(self, figure: Figure, name: str) -> None:
-        """Write figures/NAME.png and NAME.svg; the same figure gives the same bytes. The PNG of one that holds no
-        pictures has a palette, which makes it less than half as large."""
+        """Write figures/NAME.png and NAME.svg; the same figure gives the same bytes.
+
+        A PNG without pictures gets a palette, which more than halves its size.
+        """
         import matplotlib
 
         from lab7.dataset.images import with_palette
         from lab7.plots.style import STYLE
 
-        unsaid = ("Date", "Creator", "Format", "Type")  # they would change with the day and the version
-        finest: dict[str, Any] = {
-            "png": {"pil_kwargs": {"optimize": True}},
-            "svg": {"metadata": dict.fromkeys(unsaid)},
-        }
-        for suffix, options in finest.items():
+        no_date = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # they change with the day and the version
+        options: dict[str, Any] = {"png": {"pil_kwargs": {"optimize": True}}, "svg": {"metadata": no_date}}
+        for suffix, option in options.items():
             with atomic_path(self.figures / f"{name}.{suffix}") as temporary, matplotlib.rc_context(STYLE):
-                figure.savefig(temporary, format=suffix, **options)
+                figure.savefig(temporary, format=suffix, **option)
                 if suffix == "png" and not any(axis.images for axis in figure.axes):
                     with_palette(temporary)
 
     def save_table(self, table: pd.DataFrame, name: str) -> None:
-        """Write figures/NAME.csv and NAME.md."""
+        """Write figures/NAME.csv and NAME.md, numbers that are not whole with four digits."""
         write_text(self.figures / f"{name}.csv", table.to_csv(index=False, float_format="%.4f"))
-        write_text(self.figures / f"{name}.md", _markdown(table))
+        rows = [list(map(str, table.columns)), ["---"] * len(table.columns)]
+        for row in table.itertuples(index=False):
+            rows.append([f"{x:.4f}" if isinstance(x, float) else str(x).replace("|", "\\|") for x in row])
+        write_text(self.figures / f"{name}.md", "".join("| " + " | ".join(row) + " |\n" for row in rows))
 
 
 def open_workspace(preset: str = "quick", settings: Iterable[str] = (), seed: int = 0) -> Workspace:
@@ -188,14 +162,3 @@ def open_workspace(preset: str = "quick", settings: Iterable[str] = (), seed: in
     if preset == "smoke":
         return Workspace(chosen, base / "data", base / "runs", base / "figures", settings)
     return Workspace(chosen, data_dir(), runs_dir() / preset, base / "figures", settings)
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    """A table in Markdown; numbers that are not whole to four digits."""
-
-    def text(value: object) -> str:
-        return f"{value:.4f}" if isinstance(value, float) else str(value).replace("|", "\\|")
-
-    rows = [list(map(str, table.columns)), ["---"] * len(table.columns)]
-    rows += [[text(value) for value in row] for row in table.itertuples(index=False)]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)

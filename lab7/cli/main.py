@@ -1,4 +1,4 @@
-"""The command line: `lab7 doctor|data|train|sample|judge|ablate|report`.
+"""The command line: `lab7 doctor|data|train|score|sample|judge|ablate|report`.
 
 Progress goes to stderr, results to stdout (`--json` for machines). Exit code 0: done; 1: failed; 2: bad input.
 """
@@ -7,85 +7,52 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
-from tyro.conf import arg
 
-from lab7.cli.pictures import Data, JudgeCommand, Sample
-from lab7.cli.print_result import PresetName, tell
-from lab7.cli.training import Ablate, ScoreCommand, Train
+from lab7.cli.doctor import doctor
+from lab7.cli.options import Json, PresetName, Settings, print_result
+from lab7.cli.pictures import data, judge, sample
+from lab7.cli.training import ablate, score, train
 from lab7.utils.files import Failure, UserError
 
 
-@dataclass(frozen=True)
-class Doctor:
-    """Say what is installed, which data and weights were found, and what to do where the lab cannot run.
-
-    Example: lab7 doctor
-    """
-
-    json: bool = False
-    """Print one JSON document instead of lines."""
-
-    def __call__(self) -> int:
-        from lab7.cli import doctor
-
-        return doctor.run(json=self.json)
-
-
-@dataclass(frozen=True)
-class Report:
-    """Run the six notebooks in order and bind the report: figures, tables and one PDF.
+def report(preset: PresetName = "quick", settings: Settings = (), json: Json = False) -> int:
+    """Run the notebooks in order and bind the report: figures, tables and one PDF.
 
     Example: lab7 report --preset quick --set samples=2
+
+    Args:
+        preset: quick reads the recorded runs; every other preset makes its own.
+        settings: Notebook parameters to change, such as seed=1.
     """
+    try:
+        from lab7.report import build
+    except ModuleNotFoundError as error:
+        install = "install the notebooks' packages: pip install '.[lab]'"
+        raise Failure(f"the report needs {error.name}; {install}") from None
 
-    preset: PresetName = "quick"
-    """quick reads the recorded runs; every other preset makes its own."""
-    settings: Annotated[tuple[str, ...], arg(name="set", metavar="name=value ...")] = ()
-    """Notebook parameters to change, such as seed=1."""
-    json: bool = False
-    """Print one JSON document instead of lines."""
-
-    def __call__(self) -> int:
-        try:
-            from lab7.report import build as report
-        except ModuleNotFoundError as error:
-            raise Failure(
-                f"the report needs {error.name}; install the notebooks' packages: pip install '.[lab]'"
-            ) from None
-
-        found = report.run(self.preset, self.settings)
-        tell(self.json, found, *found["lines"])
-        return 0
+    outcome = build.run(preset, settings)
+    return print_result(json, outcome, *outcome["lines"])
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "doctor": Doctor,
-    "data": Data,
-    "train": Train,
-    "score": ScoreCommand,
-    "sample": Sample,
-    "judge": JudgeCommand,
-    "ablate": Ablate,
-    "report": Report,
+    command.__name__: command for command in (doctor, data, train, score, sample, judge, ablate, report)
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a user's mistake is one line on stderr, never a traceback."""
-    arguments = _join_repeated(list(sys.argv[1:] if arguments is None else arguments), "--set")
+    words = _repeat_set(sys.argv[1:] if arguments is None else arguments)
+    options: dict[str, Any] = {"config": (tyro.conf.FlagCreatePairsOff,)}
     try:
-        command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="lab7",
-            description="Learn conditional diffusion by drawing i-CLEVR scenes.",
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff,),
+        if words and words[0] in COMMANDS:
+            return tyro.cli(COMMANDS[words[0]], prog=f"lab7 {words[0]}", args=words[1:], **options)
+        description = "Learn conditional diffusion by drawing i-CLEVR scenes. `lab7 COMMAND --help` explains a command."
+        return tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="lab7", description=description, args=words, **options
         )
-        return command()
     except UserError as error:
         print(f"lab7: {error}", file=sys.stderr)
         return 2
@@ -99,20 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _join_repeated(arguments: list[str], flag: str) -> list[str]:
-    """`--set a=1 --set b=2` as `--set a=1 b=2`, for either is natural and the parser keeps the last flag only."""
-    if arguments.count(flag) < 2:
-        return arguments
-    values: list[str] = []
-    rest: list[str] = []
-    inside = False
+def _repeat_set(arguments: Sequence[str]) -> list[str]:
+    """`--set a=1 b=2` as `--set a=1 --set b=2`, which is what the parser understands."""
+    words: list[str] = []
+    in_set = False
     for word in arguments:
-        if word == flag or word.startswith("--"):
-            inside = word == flag
-            if inside:
-                continue
-        (values if inside else rest).append(word)
-    return [*rest, flag, *values]
+        if word.startswith("-"):
+            in_set = word == "--set"
+        elif in_set and words[-1] != "--set":
+            words.append("--set")
+        words.append(word)
+    return words
 
 
 if __name__ == "__main__":

@@ -3,186 +3,158 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro.conf
 from tyro.conf import arg
 
-from lab7.cli.print_result import PresetName, Settings, ceiling_line, score_line, tell
+from lab7.cli.options import Json, OptionalPath, PresetName, Settings, ceiling_line, print_result, score_line
 from lab7.config import from_dict, get_preset, override
-from lab7.utils.files import Failure, UserError, read_json, short
+from lab7.utils.files import Failure, UserError, read_json, runs_dir, short
 
 
-@dataclass(frozen=True)
-class Train:
+def train(
+    preset: Annotated[PresetName | None, arg(help_behavior_hint="")] = None,
+    name: Annotated[str, arg(help_behavior_hint="")] = "",
+    resume: bool = False,
+    weights: OptionalPath = None,
+    settings: Settings = (),
+    no_score: bool = False,
+    json: Json = False,
+) -> int:
     """Train the preset's network on the pictures in data/ into runs/NAME, and have the judge score it.
 
     Example: lab7 train --preset laptop --name mine --set widths=128,192 epochs=20
+
+    Args:
+        preset: All settings that --set does not change. The default is quick; with --resume, the run's own.
+        name: Name of the run. The default is the preset's.
+        resume: Continue a run that was stopped.
+        weights: Begin with these weights, or those of a run's folder, as far as they fit. The default is random ones.
+        settings: Settings to change, such as batch_size=16.
+        no_score: Do not have the judge score the finished run.
     """
+    from accelerate import PartialState
 
-    preset: PresetName | None = None
-    """Where all settings come from that --set does not change (default: quick; with --resume, the run's own)."""
-    name: str = ""
-    """Name of the run (default: the preset's)."""
-    resume: bool = False
-    """Go on with a run that was stopped."""
-    weights: Path | None = None
-    """Begin a new run with these weights, or those of a run's folder, wherever they fit (default: random ones)."""
-    settings: Settings = ()
-    """Settings to change, such as batch_size=16."""
-    score: bool = True
-    """Have the judge score the finished run on test and new_test."""
-    json: bool = False
-    """Print one JSON document instead of lines."""
+    from lab7.ablation.evaluate import plateau_scores, score_run
+    from lab7.judge.networks import default_judge, second_judge
+    from lab7.training import loop
+    from lab7.training.run_folder import open_run
+    from lab7.utils.provenance import best_device
 
-    def __call__(self) -> int:
-        from accelerate import PartialState
-
-        from lab7.ablation import evaluate as experiments
-        from lab7.judge.networks import default_judge, second_judge
-        from lab7.training.loop import train
-        from lab7.training.run_folder import open_run
-        from lab7.utils.files import runs_dir
-        from lab7.utils.provenance import best_device
-
-        name = self.name or self.preset or "quick"
-        if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
-            raise UserError(f"--name must be letters, digits, '.', '_' or '-', not '{name}'")
-        stored = runs_dir() / name / "config.json"
-        if self.resume and not self.preset and stored.exists():
-            preset = from_dict(read_json(stored, "a run's settings"), where=short(stored))
-        else:
-            preset = get_preset(self.preset or "quick")
-        preset = override(preset, self.settings)
-        open_run(runs_dir() / name, preset, self.resume)
-        judge = default_judge(best_device()) if self.score or preset.train.evaluate_every else None
-        second = second_judge(best_device()) if self.score else None
-        evaluate = experiments.plateau_scores(judge) if judge else None
-        folder = train(preset, name, resume=self.resume, start=self.weights, evaluate=evaluate)
-        if not PartialState().is_main_process:
-            return 0
-        if self.score and judge:
-            experiments.score_run(folder, judge, second=second, device=best_device(), progress=True)
-        result = read_json(folder / "result.json", "a run's result")
-        lines = [f"{short(folder)}: {result['images_seen']} pictures seen in {result['seconds']:.0f} s"]
-        lines += [score_line(name, found["top_k"]) for name, found in result.get("accuracy", {}).items()]
-        lines += [ceiling_line(judge)] if judge else []
-        tell(self.json, result, *lines)
+    name = name or preset or "quick"
+    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+        raise UserError(f"--name must be letters, digits, '.', '_' or '-', not '{name}'")
+    stored = runs_dir() / name / "config.json"
+    if resume and not preset and stored.exists():
+        plan = from_dict(read_json(stored, "a run's settings"), where=short(stored))
+    else:
+        plan = get_preset(preset or "quick")
+    plan = override(plan, settings)
+    open_run(runs_dir() / name, plan, resume)  # refuses before the judge is read
+    judge = None if no_score and not plan.train.evaluate_every else default_judge(best_device())
+    second = None if no_score else second_judge(best_device())
+    evaluate = plateau_scores(judge) if judge else None
+    folder = loop.train(plan, name, resume=resume, start=weights, evaluate=evaluate)
+    if not PartialState().is_main_process:
         return 0
+    if judge and not no_score:
+        one_draw = ["num_candidates=1"]
+        score_run(folder, judge, second=second, settings=one_draw, device=best_device(), progress=True)
+    result = read_json(folder / "result.json", "a run's result")
+    lines = [f"{short(folder)}: {result['images_seen']} pictures seen in {result['seconds']:.0f} s"]
+    lines += [score_line(which, scores["top_k"]) for which, scores in result.get("accuracy", {}).items()]
+    return print_result(json, result, *lines, *([ceiling_line(judge)] if judge else []))
 
 
-@dataclass(frozen=True)
-class ScoreCommand:
-    """Have the judge score a finished run again; with --set, let it draw otherwise from now on.
+def score(
+    run: tyro.conf.Positional[Annotated[str, arg(metavar="RUN")]],
+    candidates: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
+    settings: Settings = (),
+    json: Json = False,
+) -> int:
+    """Have the judges score a finished run again.
 
-    Example: lab7 score mine --set sampler=sde_dpm_solver_pp num_candidates=8
+    The scores of one draw replace those in result.json. The scores of best-of-n are kept apart, under "best_of_n".
+
+    Example: lab7 score mine --candidates 8
+
+    Args:
+        run: Name of a run in runs/, of a recorded one in data/runs/, or a run's folder.
+        candidates: Best of n: draw so many candidates for each picture. The default is the run's num_candidates.
+        settings: Settings of how it draws this time, such as sampler=ddim guidance_scale=3.
     """
+    from lab7.ablation.evaluate import score_run
+    from lab7.ablation.results import find_run
+    from lab7.judge.networks import default_judge, second_judge
+    from lab7.utils.provenance import best_device
 
-    run: tyro.conf.Positional[Annotated[str, arg(metavar="RUN")]]
-    """Name of a run in runs/, or of a recorded one in data/runs/."""
-    settings: Settings = ()
-    """Settings of how it draws, such as num_candidates=8 or guidance_scale=3; they are kept with the run."""
-    json: bool = False
-    """Print one JSON document instead of lines."""
-
-    def __call__(self) -> int:
-        from lab7.ablation.evaluate import change_sampling, score_run
-        from lab7.ablation.results import find_run
-        from lab7.judge.networks import default_judge, second_judge
-        from lab7.utils.provenance import best_device
-
-        folder = find_run(self.run)
-        if folder is None:
-            raise UserError(f"{self.run}: no such run in runs/ or data/runs/; 'lab7 train' makes one")
-        change_sampling(folder, self.settings)
-        judge = default_judge(best_device())
-        second = second_judge(best_device())
-        result = score_run(folder, judge, second=second, device=best_device(), progress=True)
-        lines = [f"{short(folder)}: scored by {judge.name}"]
-        for name, found in result["accuracy"].items():
-            lines += [score_line(name, found["top_k"]), score_line(f"{name}, exact", found["exact"])]
-        tell(self.json, result, *lines, ceiling_line(judge))
-        return 0
+    folder, device = find_run(run), best_device()
+    judge, second = default_judge(device), second_judge(device)
+    changes = [*settings, *([f"num_candidates={candidates}"] if candidates is not None else [])]
+    result = score_run(folder, judge, second=second, settings=changes, device=device, progress=True)
+    number = result["sampling"]["num_candidates"]
+    lines = [f"{short(folder)}: {f'best of {number} candidates' if number > 1 else 'one draw'}, by {judge.name}"]
+    for name, scores in result["accuracy"].items():
+        lines += [score_line(name, scores["top_k"]), score_line(f"{name}, exact", scores["exact"])]
+    return print_result(json, result, *lines, ceiling_line(judge))
 
 
-@dataclass(frozen=True)
-class Ablate:
-    """Train and score arms of the ablation with several seeds, several at a time; a sweep that was stopped goes on.
+def ablate(
+    preset: PresetName = "laptop",
+    arms: tuple[str, ...] = ("report_up_down", "report_up"),
+    seeds: str = "0",
+    jobs: Annotated[int, arg(help_behavior_hint="")] = 0,
+    settings: Settings = (),
+    submit: Literal["no", "slurm", "local"] = "no",
+    list: bool = False,
+    record: OptionalPath = None,
+    json: Json = False,
+) -> int:
+    """Train and score arms of the ablation with several seeds, several at a time; a stopped sweep continues.
 
     Example: lab7 ablate --arms report_up report_up_down --seeds 0-2 --jobs 2
+
+    Args:
+        preset: With laptop, each arm is trained at its own size for two CPU cores; with others, at the preset's.
+        arms: Names of arms (see --list), or all.
+        seeds: Seeds such as 0-4 or 0,2,7.
+        jobs: Runs at a time, each with up to 2 GB of memory. The default is one for every two cores.
+        settings: Settings to change in every arm, such as epochs=4.
+        submit: Hand the runs to a cluster by submitit, one task each. SBATCH_PARTITION etc. choose the nodes.
+        list: Instead: list the arms and their finished seeds.
+        record: Instead: write the finished runs of these arms into one small file, such as data/runs/ablation.json.
     """
+    from lab7.ablation import sweep
+    from lab7.ablation.arms import ARMS, seeds_of
+    from lab7.ablation.results import write_record
+    from lab7.ablation.workspace import open_workspace
 
-    preset: PresetName = "laptop"
-    """laptop trains each arm at the scale for two CPU cores that it names; every other preset at its own."""
-    arms: tuple[str, ...] = ("report_up_down", "report_up")
-    """Names of arms (--list tells them all), or `all`."""
-    seeds: str = "0"
-    """Seeds such as 0-4 or 0,2,7."""
-    jobs: int = 0
-    """Runs at a time (default: as cores and memory allow, two cores each)."""
-    settings: Settings = ()
-    """Settings to change in every arm, such as epochs=4."""
-    submit: Literal["no", "slurm", "local"] = "no"
-    """Hand the runs to a cluster by submitit, one task each; local: as processes of this machine."""
-    cluster: Annotated[tuple[str, ...], arg(metavar="option=value ...")] = ()
-    """With --submit: submitit's parameters, such as slurm_partition=gpu gpus_per_node=1."""
-    list: bool = False
-    """Instead: name the arms and which seeds of them are finished."""
-    record: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Instead: put what is finished of these arms, every seed, into one small file such as data/runs/ablation.json."""
-    json: bool = False
-    """Print one JSON document instead of lines."""
-
-    def __call__(self) -> int:
-        from lab7.ablation import sweep as ablation
-        from lab7.ablation.arms import ARMS, seeds_of
-        from lab7.ablation.results import write_record
-        from lab7.ablation.workspace import open_workspace
-
-        arms = tuple(ARMS) if self.arms == ("all",) else self.arms
-        if self.list:
-            runs = open_workspace(self.preset).runs
-            finished = {name: sorted(seeds_of(name, runs)) for name in ARMS}
-            lines = [f"{name:20} {arm.title:45} seeds {finished[name] or 'none'}" for name, arm in ARMS.items()]
-            tell(self.json, finished, *lines)
-            return 0
-        jobs = ablation.plan_jobs(arms, ablation.parse_seeds(self.seeds), self.preset, self.settings)
-        if self.record:
-            runs = jobs[0].workspace.runs
-            added, held = write_record(self.record, runs, arms)
-            line = f"{short(self.record)}: {added} runs of {short(runs)} put in; it now holds {held}"
-            tell(self.json, {"added": added, "held": held}, line)
-            return 0
-        if self.submit != "no":
-            options = _options(self.cluster)
-            tasks = ablation.submit(jobs, self.submit, jobs[0].workspace.runs / "submitit", options)
-            names = [str(task.job_id) for task in tasks]
-            tell(self.json, names, f"{len(names)} of {len(jobs)} runs submitted: {', '.join(names) or 'all were done'}")
-            return 0
-        wrong = ablation.run_jobs(jobs, ablation.at_once(self.jobs, len(jobs)))
-        rows = ablation.table(jobs)
-        tell(self.json, rows, *(_arm_line(row) for row in rows))
-        if wrong:
-            raise Failure(f"{len(wrong)} of {len(jobs)} runs failed; say the same again to go on. {wrong[0]}")
-        return 0
+    runs, names = open_workspace(preset).runs, tuple(ARMS) if arms == ("all",) else arms
+    if list:
+        finished = {name: sorted(seeds_of(name, runs)) for name in ARMS}
+        lines = [f"{name:20} {arm.title:45} seeds {finished[name] or 'none'}" for name, arm in ARMS.items()]
+        return print_result(json, finished, *lines)
+    plan = sweep.plan_jobs(names, sweep.parse_seeds(seeds), preset, settings)
+    if record:
+        added, total = write_record(record, runs, names)
+        line = f"{short(record)}: {added} runs of {short(runs)} added; it now holds {total}"
+        return print_result(json, {"added": added, "total": total}, line)
+    if submit != "no":
+        tasks = [str(task.job_id) for task in sweep.submit(plan, submit)]
+        return print_result(
+            json, tasks, f"{len(tasks)} of {len(plan)} runs submitted: {', '.join(tasks) or 'none left'}"
+        )
+    errors = sweep.run_jobs(plan, jobs)
+    rows = sweep.table(plan)
+    print_result(json, rows, *map(_arm_line, rows))
+    if errors:
+        raise Failure(f"{len(errors)} of {len(plan)} runs failed; the same command tries them again. {errors[0]}")
+    return 0
 
 
 def _arm_line(row: dict[str, Any]) -> str:
-    told = f"{row['title']}, {row['list']}: {row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    line = f"{row['title']}, {row['list']}: {row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     if row["difference"] == row["difference"]:
-        told += f", {row['difference']:+.3f} [{row['diff_low']:+.3f}, {row['diff_high']:+.3f}] to the baseline"
-    return f"{told}: {row['verdict']} ({row['seeds']} seed{'s' if row['seeds'] > 1 else ''})"
-
-
-def _options(given: Sequence[str]) -> dict[str, str | int]:
-    """ "gpus_per_node=1" -> {"gpus_per_node": 1}."""
-    options: dict[str, str | int] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise UserError(f"--cluster must be option=value such as slurm_partition=gpu, not '{text}'")
-        options[name] = int(value) if value.isdecimal() else value
-    return options
+        line += f", {row['difference']:+.3f} [{row['diff_low']:+.3f}, {row['diff_high']:+.3f}] to the baseline"
+    return f"{line}: {row['verdict']} ({row['seeds']} seed{'s' if row['seeds'] > 1 else ''})"

@@ -1,4 +1,4 @@
-"""Where a preset works, and what it finds there or makes."""
+"""The folders of a preset, and what is found or made there."""
 
 import json
 
@@ -8,16 +8,10 @@ import pytest
 from PIL import Image
 
 from lab7.ablation.arms import ARMS, Arm
-from lab7.ablation.workspace import open_workspace
+from lab7.ablation.workspace import Workspace, open_workspace
+from lab7.config import get_preset
 from lab7.plots.style import new_figure
 from lab7.utils.files import UserError, shipped_dir
-
-
-@pytest.fixture
-def smoke(tmp_path, monkeypatch):
-    monkeypatch.setenv("LAB7_BUILD", str(tmp_path))
-    tiny = ["scenes=4", "judge_scenes=4", "judge_epochs=1", "evaluation_scenes=2", "n_feature=8", "max_steps=2"]
-    return open_workspace("smoke", [*tiny, "sampling.num_steps=2", "samples=1", "batch_size=4"], seed=7)
 
 
 def test_presets_keep_to_their_own_folders(tmp_path, monkeypatch):
@@ -32,18 +26,19 @@ def test_presets_keep_to_their_own_folders(tmp_path, monkeypatch):
     assert laptop.runs == tmp_path / "RUNS" / "laptop"
 
 
-def test_what_smoke_needs_is_made_once_and_found_again(smoke, tmp_path, monkeypatch):
+def test_what_smoke_needs_is_made_once_and_found_again(tiny):
+    smoke = open_workspace("smoke", tiny, seed=7)
     run = smoke.run("report_up")
     result = json.loads((run / "result.json").read_text())
-    assert run == tmp_path / "smoke" / "runs" / "report_up_seed7"
+    assert run == smoke.runs / "report_up_seed7"
     assert result["seed"] == 7 and result["settings"]["model"]["condition_at"] == "up"
     assert set(result["accuracy"]) == {"test", "new_test", "unseen"} and "second_judge" in result
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "smoke").rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in run.parents[1].rglob("*") if path.is_file()}
     assert smoke.run("report_up") == run
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_quick_reads_what_is_recorded_and_says_what_is_missing(monkeypatch):
+def test_quick_reads_what_is_recorded_and_reports_what_is_missing(monkeypatch):
     quick = open_workspace("quick")
     assert quick.run("report_up_down") == shipped_dir() / "runs" / "report_up_down"
     with pytest.raises(UserError, match="unknown arm 'nobody'"):
@@ -55,29 +50,30 @@ def test_quick_reads_what_is_recorded_and_says_what_is_missing(monkeypatch):
         open_workspace("quik")
 
 
-def test_figures_and_tables_are_written_twice_each_and_alike(smoke):
+def test_figures_and_tables_are_written_in_two_forms_and_reproducibly(tmp_path):
+    place = Workspace(get_preset("smoke"), tmp_path, tmp_path, tmp_path / "figures")
+
     def draw():
         figure = new_figure(2, 2)
         figure.subplots().plot([1, 2])
-        smoke.save_figure(figure, "fig99_line")
-        return (smoke.figures / "fig99_line.svg").read_bytes()
+        place.save_figure(figure, "fig99_line")
+        return (place.figures / "fig99_line.svg").read_bytes()
 
     assert draw() == draw()  # no date, no random names
-    assert (smoke.figures / "fig99_line.png").read_bytes().startswith(b"\x89PNG")
+    assert (place.figures / "fig99_line.png").read_bytes().startswith(b"\x89PNG")
 
     pictured = new_figure(2, 2)
     pictured.subplots().imshow(np.zeros((4, 4, 3)))
-    smoke.save_figure(pictured, "fig99_pictures")
-    for name, mode in (("fig99_line", "P"), ("fig99_pictures", "RGBA")):  # a palette for drawings alone
-        with Image.open(smoke.figures / f"{name}.png") as file:
+    place.save_figure(pictured, "fig99_pictures")
+    for name, mode in (("fig99_line", "P"), ("fig99_pictures", "RGBA")):  # a palette for line drawings only
+        with Image.open(place.figures / f"{name}.png") as file:
             assert file.mode == mode and file.info["dpi"] == pytest.approx((130, 130), abs=0.1)
 
-    table = pd.DataFrame({"name": ["a|b"], "count": [3], "share": [1 / 3]})
-    smoke.save_table(table, "table99")
-    assert (smoke.figures / "table99.csv").read_text() == "name,count,share\na|b,3,0.3333\n"
-    assert (smoke.figures / "table99.md").read_text().splitlines()[2] == "| a\\|b | 3 | 0.3333 |"
+    place.save_table(pd.DataFrame({"name": ["a|b"], "count": [3], "share": [1 / 3]}), "table99")
+    assert (place.figures / "table99.csv").read_text() == "name,count,share\na|b,3,0.3333\n"
+    assert (place.figures / "table99.md").read_text().splitlines()[2] == "| a\\|b | 3 | 0.3333 |"
 
 
-def test_the_courses_judge_is_taken_where_it_is(monkeypatch, course_folder):
+def test_the_courses_judge_is_used_where_it_is(monkeypatch, course_folder):
     monkeypatch.setenv("LAB7_DATA", str(course_folder))
     assert open_workspace("laptop").judge().is_course

@@ -80,7 +80,7 @@ def result(seed, *values):
     return {"seed": seed, "images_seen": 960, "seconds": 120.0, "condition_sensitivity": {"by_picture": by_picture}}
 
 
-def test_the_table_sets_each_arm_beside_its_baseline_on_the_seeds_of_both():
+def test_the_table_compares_each_arm_with_its_baseline_on_the_seeds_of_both():
     arms = {
         "report_up_down": [result(0, 2.0, 2.2, 1.8, 2.0), result(1, 2.1, 2.1, 1.9, 2.0)],
         "report_none": [result(0, 0.0, 0.0, 0.0, 0.0), result(1, 0.0, 0.0, 0.0, 0.0)],
@@ -96,8 +96,8 @@ def test_the_table_sets_each_arm_beside_its_baseline_on_the_seeds_of_both():
     assert table.difference["report_none"] == pytest.approx(-2.0125)
     assert table.verdict.to_dict() == {
         "report_up_down": "the baseline",
-        "report_none": "less sensitive",
-        "report_up": "cannot be told with 1 training an arm",
+        "report_none": "two trainings",
+        "report_up": "one training",
         "laptop": "not compared",
     }
     assert table.minutes["report_up"] == 2 and table.seeds["report_none"] == 2

@@ -1,0 +1,41 @@
+"""What the commands have in common: types of options, and how a result is printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import arg
+
+from lab7.config import PRESETS
+
+PresetName = Annotated[str, arg(constructor=tyro.extras.literal_type_from_choices(PRESETS))]
+Settings = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, arg(name="set", metavar="NAME=VALUE ...")]
+OptionalPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]
+Json = Annotated[bool, arg(help="Print one JSON document instead of lines.", help_behavior_hint="")]
+
+
+def print_result(as_json: bool, value: Any, *lines: str) -> int:
+    """Print a result on stdout, as one JSON document or as lines; returns 0, the exit code of success."""
+    print(json.dumps(value, indent=1, default=str) if as_json else "\n".join(lines))
+    return 0
+
+
+def score_line(name: str, score: dict[str, Any]) -> str:
+    """A score with its name and its interval."""
+    return (
+        f"{name}: {score['hits']}/{score['total']} = {score['accuracy']:.4f} "
+        f"(95% interval {score['low']:.4f} to {score['high']:.4f})"
+    )
+
+
+def ceiling_line(judge: Any) -> str:
+    """How many objects the judge itself finds on renders that it never saw."""
+    from lab7.judge.evaluation import ceiling
+
+    share = ceiling(judge)
+    if share != share:
+        return f"ceiling: unknown, for {judge.name} was not evaluated; 'lab7 judge --evaluate' does"
+    return f"ceiling: on unseen renders this judge finds {share:.4f} of the objects"
