@@ -43,7 +43,7 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
         "figures": [name for name in names if is_picture(name)],
         "tables": {name: _rows(_path(ws, name)) for name in names if not is_picture(name)},
         "data": describe(ws.data),
-        "evaluation": ws.examination(ws.judge()),
+        "evaluation": ws.judge_evaluation(ws.judge()),
         "provenance": provenance(best_device()),
     }
 
