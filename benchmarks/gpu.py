@@ -35,6 +35,7 @@ from lab7.dataset.normalizer import fit_normaliser
 from lab7.dataset.synthetic import write_synthetic
 from lab7.judge.networks import default_judge, second_judge
 from lab7.pipeline import build_model, save_weights
+from lab7.training import run_log
 from lab7.training.loop import train
 from lab7.training.run_folder import losses, read_metrics
 from lab7.utils.files import Failure, UserError, data_dir, read_json, runs_dir, write_json
@@ -44,8 +45,8 @@ ARMS = ("report_up_down", "report_up")
 ARM = ("n_feature=128", "image_size=64", "save_every=1000")
 COURSE = ("samples=1", "save_every=500")  # the report scores one sample a condition
 NETWORK = ("save_every=500",)
-TOY = ("image_size=16", "batch_size=4", "diffusion.num_steps=50", "sampling.num_steps=2", "samples=1", "snapshots=2")
-TOY_ARM = (*TOY, "n_feature=4", "warmup_steps=5", "save_every=20")
+TOY = ("image_size=32", "batch_size=4", "diffusion.num_steps=50", "sampling.num_steps=2", "samples=1", "snapshots=2")
+TOY_ARM = (*TOY, "n_feature=8", "warmup_steps=5", "save_every=20")
 TOY_NETWORK = (*TOY, "widths=32,32", "blocks=1,1", "embedding=32", "compile=false")
 SHARE = 0.7  # of the time that is left, for the six trainings
 OVERHEAD = 75  # seconds to start, and to judge and compare with renders
@@ -175,7 +176,7 @@ def measured_speed(presets: list[Preset], plan: Plan) -> float:
         runs = [Path(folder) / str(number) for number in range(len(presets))]
         endless = [override(preset, ["epochs=1000000", "max_steps=0", "snapshots=0"]) for preset in presets]
         workers = [
-            context.Process(target=train, args=(preset, run.name), kwargs={"runs": run.parent, "progress": False})
+            context.Process(target=train_noting, args=(preset, run, 5 if plan.toy else 20))
             for preset, run in zip(endless, runs, strict=True)
         ]
         for worker in workers:
@@ -195,6 +196,12 @@ def measured_speed(presets: list[Preset], plan: Plan) -> float:
     rate = min((end["images"] - begin["images"]) / (end["seconds"] - begin["seconds"]) for begin, end in spans)
     print(f"{len(presets)} trainings at once: {rate:.0f} pictures a second each")
     return rate
+
+
+def train_noting(preset: Preset, run: Path, steps: int) -> None:
+    """Train, with a line of metrics after so many steps."""
+    run_log.LOG_EVERY = steps
+    train(preset, run.name, runs=run.parent, progress=False)
 
 
 def drawing_cost(sampling: SamplingConfig, conditions: int = 96) -> float:
