@@ -41,10 +41,8 @@ KEPT = ("top_k", "exact", "duplicated", "exact_without_duplicates")
 def main(run: str = "laptop", samples: int = 8, threads: int = 2, plans: tuple[str, ...] = PLANS) -> None:
     """Draw and score what is missing, and print a table of all plans."""
     torch.set_num_threads(threads)
-    folder = find_run(run)
-    if folder is None:
-        raise UserError(f"{run}: no such run in runs/ or data/runs/")
-    path, pipeline, judge, second = folder / "samplers.json", load_pipeline(folder), default_judge(), second_judge()
+    folder, judge, second = find_run(run), default_judge(), second_judge()
+    path, pipeline = folder / "samplers.json", load_pipeline(folder)
     conditions = {name: listed for name in LISTS if (listed := load_list(name))}
     counts = [len(names) for listed in conditions.values() for names in listed for _ in range(samples)]
     record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"plans": {}}
