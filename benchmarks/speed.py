@@ -27,8 +27,6 @@ BATCH, STEPS = 32, 5
 RENDERS = {"compiled": 60, "interpreted": 1}  # pictures a turn
 WORKER = """
 import sys
-import numpy as np
-np.seterr(over="ignore")  # the grain counts modulo 2 to the 64, of which interpreted code warns
 from lab7.dataset.renderer import render
 from lab7.dataset.scenes import scene_at
 for line in sys.stdin:

@@ -1,6 +1,6 @@
 """Conditions and labels: train.json, objects.json and the lists that the lab samples from.
 
-Two lists are shipped, `test` and `new_test`; `unseen` follows from what training never shows together, and `held_out`
+Two lists are shipped, `test` and `new_test`. `unseen` follows from what training never shows together, and `held_out`
 names the pairs that a training with `holdout_pairs` leaves out.
 """
 
@@ -21,43 +21,29 @@ from lab7.utils.files import UserError, data_dir, read_json, shipped_dir, short
 from lab7.vocabulary import CLASSES, check_condition, to_multi_hot
 
 LISTS = ("test", "new_test", "unseen", "held_out")
-MAKE_IT = "run `lab7 data` to render the stand-in, or put the course's files there (see data/README.md)"
+REMEDY = "run `lab7 data` to render the stand-in, or put the course's files there (see data/README.md)"
 
 
-def read_labels(folder: Path | None = None) -> dict[str, list[str]]:
+def read_labels(folder: Path) -> dict[str, list[str]]:
     """train.json, checked: {file name: labels in the file's order}. UserError as load_pictures."""
-    folder = data_dir() if folder is None else Path(folder)
     path = folder / "train.json"
-    if not folder.is_dir():
-        raise UserError(f"{short(folder)}: no such folder; {MAKE_IT}")
-    if not path.exists():
-        raise UserError(f"{short(path)}: no such file; {MAKE_IT}")
-    _check_objects(folder)
-    labels = read_json(path, "the pictures' labels, {file name: [labels]}")
-    if not isinstance(labels, dict):
-        raise UserError(f"{short(path)}: must hold {{file name: [labels]}}, not {_json_type(labels)}; {MAKE_IT}")
+    if missing := next((place for place in (folder, path) if not place.exists()), None):
+        raise UserError(f"{short(missing)}: no such {'file' if missing == path else 'folder'}; {REMEDY}")
+    own = folder / "objects.json"
+    _check_objects(own if own.exists() else shipped_dir() / "objects.json")
+    labels = _read(path, dict, "{file name: [labels]}")
     if not labels:
-        raise UserError(f"{short(path)}: names no pictures; {MAKE_IT}")
-    where = short(path)
-    return {name: check_condition(entry, f"{where}: '{name}'") for name, entry in labels.items()}
+        raise UserError(f"{short(path)}: names no pictures; {REMEDY}")
+    return {name: check_condition(entry, f"{short(path)}: '{name}'") for name, entry in labels.items()}
 
 
 def read_conditions(path: Path | str) -> list[list[str]]:
-    """A list of conditions, [[label, ...], ...], or their values where the file is {name: [label, ...]}.
-
-    Raises UserError with the file and the entry's number (from 1) or name.
-    """
+    """A list of conditions, [[label, ...], ...]. Raises UserError with the file and the entry's number (from 1)."""
     what = 'conditions such as [["red cube"], ["cyan sphere", "gray cube"]]'
-    content = read_json(path, what)
-    if isinstance(content, dict):
-        entries = [(f"'{name}'", entry) for name, entry in content.items()]
-    elif isinstance(content, list):
-        entries = [(f"entry {number}", entry) for number, entry in enumerate(content, start=1)]
-    else:
-        raise UserError(f"{short(path)}: must hold {what}, not {_json_type(content)}")
-    if not entries:
+    content = _read(path, list, what)
+    if not content:
         raise UserError(f"{short(path)}: holds no conditions; it should hold {what}")
-    return [check_condition(entry, f"{short(path)}: {place}") for place, entry in entries]
+    return [check_condition(entry, f"{short(path)}: entry {number}") for number, entry in enumerate(content, start=1)]
 
 
 def load_list(name: str, folder: Path | None = None) -> list[list[str]]:
@@ -74,7 +60,7 @@ def load_list(name: str, folder: Path | None = None) -> list[list[str]]:
     if name == "held_out":
         return held_out_pairs()
     own = folder / f"{name}.json"
-    return read_conditions(own if own.exists() else shipped_dir() / f"{name}.json")
+    return read_conditions(own if own.exists() else shipped_dir() / own.name)
 
 
 def conditions_tensor(conditions: Sequence[Iterable[str]], device: torch.device | str = "cpu") -> Tensor:
@@ -90,8 +76,7 @@ def unseen_triples(labels: Iterable[Sequence[str]], count: int = 32) -> list[lis
     """
     seen = subsets(labels, 3)
     unseen = [triple for triple in itertools.combinations(CLASSES, 3) if frozenset(triple) not in seen]
-    unseen.sort(key=lambda triple: hashlib.sha256(", ".join(triple).encode()).digest())
-    return [list(triple) for triple in unseen[:count]]
+    return [list(triple) for triple in sorted(unseen, key=lambda triple: _hash(", ".join(triple)))[:count]]
 
 
 def held_out_pairs() -> list[list[str]]:
@@ -99,9 +84,8 @@ def held_out_pairs() -> list[list[str]]:
 
     The ring is in the order of a hash of the names, which ties them to neither colours nor shapes.
     """
-    ring = sorted(CLASSES, key=lambda name: hashlib.sha256(name.encode()).digest())
-    pairs = zip(ring, [*ring[1:], ring[0]], strict=True)
-    return [sorted(pair, key=CLASSES.index) for pair in pairs]
+    ring = sorted(CLASSES, key=_hash)
+    return [sorted(pair, key=CLASSES.index) for pair in itertools.pairwise([*ring, ring[0]])]
 
 
 def without_pairs(labels: Tensor, pairs: Sequence[Sequence[str]]) -> Tensor:
@@ -123,28 +107,25 @@ def subsets(labels: Iterable[Sequence[str]], size: int) -> set[frozenset[str]]:
     return {frozenset(chosen) for names in labels for chosen in itertools.combinations(names, size)}
 
 
-def _check_objects(folder: Path) -> None:
-    """UserError unless objects.json (the folder's own, if it has one) gives the 24 classes their indices."""
-    own = folder / "objects.json"
-    path = own if own.exists() else shipped_dir() / "objects.json"
-    objects = read_json(path, 'the classes, {"gray cube": 0, ...}')
-    if not isinstance(objects, dict):
-        raise UserError(f"{short(path)}: must hold {{class: index}}, not {_json_type(objects)}")
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _check_objects(path: Path) -> None:
+    """UserError unless objects.json gives the 24 classes their indices."""
+    objects = _read(path, dict, "{class: index}")
     for index, name in enumerate(CLASSES):
         if objects.get(name) != index:
-            told = f"gives '{name}' the index {objects[name]}" if name in objects else f"lacks '{name}'"
-            raise UserError(f"{short(path)}: {told}, which must have {index}; put the course's file back")
+            fault = f"gives '{name}' the index {objects[name]}" if name in objects else f"lacks '{name}'"
+            raise UserError(f"{short(path)}: {fault}, which must have {index}; put the course's file back")
     if extra := sorted(objects.keys() - set(CLASSES)):
         raise UserError(f"{short(path)}: holds the unknown class '{extra[0]}'; put the course's file back")
 
 
-def _json_type(value: Any) -> str:
-    """What a reader of the file calls it: `a list`, `a text`, ..."""
-    names = {
-        dict: "an object {...}",
-        list: "a list",
-        str: "a text",
-        bool: "true or false",
-        type(None): "null",
-    }
-    return names.get(type(value), f"the number {json.dumps(value)}")
+def _read(path: Path | str, kind: type, what: str) -> Any:
+    """The content of a JSON file that must be of a kind."""
+    content = read_json(path, what)
+    if not isinstance(content, kind):
+        name = "a list" if isinstance(content, list) else "a text" if isinstance(content, str) else json.dumps(content)
+        raise UserError(f"{short(path)}: must hold {what}, not {name}; {REMEDY}")
+    return content

@@ -1,23 +1,21 @@
 """From stored pictures to what the model sees, and back; batches by index.
 
-The pictures differ little: their deviation from the mean picture has a standard deviation of about 0.095 in
-[-1, 1] units, ten times less than the one that a diffusion schedule assumes. 'deviation' subtracts the mean
-picture and divides by that one number; 'plain', the report's way, only scales to [-1, 1].
-
-What differs is mostly how dark a pixel is, which all objects change, and least its hue, which tells them apart.
-'whitened' divides by the square root of the covariance of the three channels, so that hue counts as much.
+The pictures differ little: their deviation from the mean picture has a standard deviation of about 0.095 in [-1, 1]
+units, ten times less than a diffusion schedule assumes. 'deviation' subtracts the mean picture and divides by that one
+number. 'plain', the report's way, only scales to [-1, 1]. 'whitened' divides by the square root of the covariance of
+the three channels, so that hue, which tells objects apart, counts as much as brightness.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lab7.dataset.images import Pictures, to_float
 from lab7.utils.files import UserError
+from lab7.utils.seeds import mix_seed
 
 KINDS = ("deviation", "whitened", "plain")
 _CHUNK = 256  # pictures at a time when sums are taken in 64 bits
@@ -25,10 +23,10 @@ _CHUNK = 256  # pictures at a time when sums are taken in 64 bits
 
 @dataclass(frozen=True, eq=False)
 class Normaliser:
-    """x_0 = (picture - mean) / std, both in [-1, 1] units.
+    """x_0 = (picture - mean) / std, both in [-1, 1] units. Made by fit_normaliser.
 
     mean: float32 (3, S, S). std: float32, one number for all pixels and channels, or a symmetric matrix (3, 3) by
-    whose inverse the channels of each pixel are multiplied. Made by fit_normaliser.
+    whose inverse the channels of each pixel are multiplied.
     """
 
     mean: Tensor
@@ -48,9 +46,7 @@ class Normaliser:
         return (_mix(self.std, x) if self.std.ndim else x * self.std) + self.mean
 
     def to(self, device: torch.device | str) -> Normaliser:
-        """The same on another device; itself if it is there already."""
-        if self.mean.device == torch.device(device):
-            return self
+        """The same on another device."""
         return Normaliser(self.mean.to(device), self.std.to(device))
 
     def state(self) -> dict[str, Tensor]:
@@ -60,7 +56,7 @@ class Normaliser:
     @staticmethod
     def from_state(state: dict[str, Tensor]) -> Normaliser:
         """The inverse of state."""
-        return Normaliser(state["mean"].to(torch.float32), state["std"].to(torch.float32))
+        return Normaliser(state["mean"].float(), state["std"].float())
 
 
 def fit_normaliser(images: Tensor, kind: str = "deviation") -> Normaliser:
@@ -88,12 +84,11 @@ def fit_normaliser(images: Tensor, kind: str = "deviation") -> Normaliser:
             f"the {num} training pictures are all alike: their deviation from the mean cannot be normalised; "
             "give more pictures or choose the normalisation 'plain'"
         )
-    mean = total / num / 127.5 - 1
     if kind == "whitened":
         variances, axes = torch.linalg.eigh(covariance)
         # No axis counts more than ten times as much as another: channels that say the same hold nothing but grain.
         std = axes @ variances.clamp(min=variances.max() / 100).sqrt().diag() @ axes.T
-    return Normaliser(mean.to(torch.float32), std.to(torch.float32))
+    return Normaliser((total / num / 127.5 - 1).float(), std.float())
 
 
 def _mix(matrix: Tensor, x: Tensor) -> Tensor:
@@ -104,9 +99,7 @@ def _mix(matrix: Tensor, x: Tensor) -> Tensor:
 
 def epoch_order(num: int, epoch: int, seed: int) -> Tensor:
     """The order in which an epoch visits `num` pictures, (num,) int64 on the CPU; repeatable."""
-    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
-    generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
-    return torch.randperm(num, generator=generator)
+    return torch.randperm(num, generator=torch.Generator().manual_seed(mix_seed(seed, epoch)))
 
 
 def draw(

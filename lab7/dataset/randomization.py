@@ -1,8 +1,8 @@
-"""Domain randomisation: scenes rendered under other cameras, lamps, floors and rules than the stand-in's.
+"""Domain randomization: scenes rendered under other cameras, lamps, floors and rules than the stand-in's.
 
-A judge that has seen one camera and one set of lamps reads nothing else (Tobin et al. 2017, "Domain randomization for
-transferring deep neural networks from simulation to the real world"). `TRAINING` is what our judges are trained on;
-`SHIFTED` changes other things, or more: a judge is examined on it and never trained.
+A judge that was trained on one camera and one set of lamps can read nothing else (Tobin et al. 2017, "Domain
+randomization for transferring deep neural networks from simulation to the real world"). Our judges are trained on
+`TRAINING`. `SHIFTED` changes other things, or more: a judge is evaluated on it and never trained.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from lab7.dataset import scenes
-from lab7.dataset.renderer import LOOK, Lamp, Look
+from lab7.dataset.look import LOOK, Lamp, Look
 from lab7.dataset.scenes import Scene, SceneObject
 
 
 @dataclass(frozen=True)
-class Variety:
+class Randomization:
     """How far pictures may differ from the stand-in's; the amounts are drawn anew for each scene."""
 
     plain: float = 0.0  # share of the scenes that are left as the stand-in's
@@ -44,103 +44,78 @@ class Variety:
     nearness: float = 0.0  # how much nearer they may stand to each other: share
 
 
-TRAINING = Variety(
-    plain=0.5,
-    azimuth=0.10,
-    elevation=0.06,
-    distance=0.06,
-    lamp_place=0.6,
-    lamp_power=0.3,
-    lamp_colour=0.10,
-    ambient=0.25,
-    floor=0.15,
-    paint=0.25,
-    sheen=0.01,
-    radius=0.10,
-    bevel=0.7,
-    blur=0.6,
-    grain=3.0,
-    origin=0.4,
-    extent=0.12,
-    nearness=0.12,
+# fmt: off
+TRAINING = Randomization(
+    plain=0.5, azimuth=0.10, elevation=0.06, distance=0.06, lamp_place=0.6, lamp_power=0.3, lamp_colour=0.10,
+    ambient=0.25, floor=0.15, paint=0.25, sheen=0.01, radius=0.10, bevel=0.7, blur=0.6, grain=3.0,
+    origin=0.4, extent=0.12, nearness=0.12,
 )
-SHIFTED = Variety(
-    azimuth=0.15,
-    elevation=0.10,
-    lamp_power=0.4,
-    lamp_off=0.5,
-    mirrored=0.3,
-    ambient=0.35,
-    floor=0.2,
-    radius=0.05,
+SHIFTED = Randomization(
+    azimuth=0.15, elevation=0.10, lamp_power=0.4, lamp_off=0.5, mirrored=0.3, ambient=0.35, floor=0.2, radius=0.05,
     origin=0.3,
 )
+# fmt: on
 
 
-def vary(scene_seed: list[int], variety: Variety, num_objects: int = 3) -> tuple[Scene, Look]:
-    """A scene and a look to render it with, both from the seed alone (numbers for numpy's default_rng)."""
-    rng = np.random.default_rng(scene_seed)
-    if rng.random() < variety.plain:
-        return scenes.sample_scene(rng, num_objects), LOOK
-    scene = scenes.sample_scene(
-        rng,
-        num_objects,
-        extent=scenes.EXTENT * (1 + variety.extent * rng.random()),
-        min_distance=scenes.MIN_DISTANCE * (1 - variety.nearness * rng.random()),
-    )
-    dx, dy = rng.uniform(-variety.origin, variety.origin, 2).tolist()
+def randomize(seed: list[int], amount: Randomization) -> tuple[Scene, Look]:
+    """A scene of three objects and a look to render it with, both from the seed (numbers for numpy's default_rng)."""
+    rng = np.random.default_rng(seed)
+    if rng.random() < amount.plain:
+        return scenes.sample_scene(rng), LOOK
+    extent = scenes.EXTENT * (1 + amount.extent * rng.random())
+    min_distance = scenes.MIN_DISTANCE * (1 - amount.nearness * rng.random())
+    scene = scenes.sample_scene(rng, extent=extent, min_distance=min_distance)
+    dx, dy = rng.uniform(-amount.origin, amount.origin, 2).tolist()
     moved = tuple(SceneObject(thing.label, thing.x + dx, thing.y + dy, thing.yaw) for thing in scene.objects)
-    return Scene(moved), vary_look(rng, variety)
+    return Scene(moved), _randomize_look(rng, amount)
 
 
-def vary_look(rng: np.random.Generator, variety: Variety, look: Look = LOOK) -> Look:
-    """A look drawn about another one."""
-
+def _randomize_look(rng: np.random.Generator, amount: Randomization) -> Look:
     def about(value: float, share: float) -> float:
         return value * float(1 + rng.uniform(-share, share))
 
     def light(power: tuple[float, ...]) -> tuple[float, float, float]:
-        tint = 1 + rng.uniform(-variety.lamp_colour, variety.lamp_colour, 3)
-        red, green, blue = (about(1.0, variety.lamp_power) * np.array(power) * tint).tolist()
-        return red, green, blue
+        tint = 1 + rng.uniform(-amount.lamp_colour, amount.lamp_colour, 3)
+        return _triple(about(1.0, amount.lamp_power) * np.array(power) * tint)
 
-    off = int(rng.integers(1, len(look.lamps))) if rng.random() < variety.lamp_off else None
-    mirrored = rng.random() < variety.mirrored
+    off = int(rng.integers(1, len(LOOK.lamps))) if rng.random() < amount.lamp_off else None
+    mirrored = rng.random() < amount.mirrored
     lamps = []
-    for number, lamp in enumerate(look.lamps):
-        x, y, z = (np.array(lamp.position) + rng.uniform(-variety.lamp_place, variety.lamp_place, 3)).tolist()
+    for number, lamp in enumerate(LOOK.lamps):
+        x, y, z = _triple(np.array(lamp.position) + rng.uniform(-amount.lamp_place, amount.lamp_place, 3))
         aim = lamp.aim
         if mirrored:
-            (x, y), aim = _mirror(x, y, look.azimuth), _mirror(*aim, look.azimuth)
+            (x, y), aim = _mirror(x, y), _mirror(*aim)
         if number != off:
             lamps.append(Lamp((x, y, z), aim, lamp.size, light(lamp.power)))
-    ambient = about(1.0, variety.ambient)
+    ambient = about(1.0, amount.ambient)
     return dataclasses.replace(
-        look,
-        azimuth=look.azimuth + float(rng.uniform(-variety.azimuth, variety.azimuth)),
-        elevation=look.elevation + float(rng.uniform(-variety.elevation, variety.elevation)),
-        distance=about(look.distance, variety.distance),
-        focal_length=about(look.focal_length, variety.distance),
+        LOOK,
+        azimuth=LOOK.azimuth + float(rng.uniform(-amount.azimuth, amount.azimuth)),
+        elevation=LOOK.elevation + float(rng.uniform(-amount.elevation, amount.elevation)),
+        distance=about(LOOK.distance, amount.distance),
+        focal_length=about(LOOK.focal_length, amount.distance),
         lamps=tuple(lamps),
-        sun=light(look.sun),
-        sky=_scaled(look.sky, ambient),
-        bounce=_scaled(look.bounce, ambient),
-        floor=about(look.floor, variety.floor),
-        gain=about(look.gain, variety.paint),
-        sheen=look.sheen + float(rng.uniform(0, variety.sheen)),
-        radius=about(look.radius, variety.radius),
-        cube_bevel=about(look.cube_bevel, variety.bevel),
-        cylinder_bevel=about(look.cylinder_bevel, variety.bevel),
-        blur=about(look.blur, variety.blur),
-        grain=look.grain * float(1 + rng.uniform(0, variety.grain)),
+        sun=light(LOOK.sun),
+        sky=_triple(np.array(LOOK.sky) * ambient),
+        bounce=_triple(np.array(LOOK.bounce) * ambient),
+        floor=about(LOOK.floor, amount.floor),
+        gain=about(LOOK.gain, amount.paint),
+        sheen=LOOK.sheen + float(rng.uniform(0, amount.sheen)),
+        radius=about(LOOK.radius, amount.radius),
+        cube_bevel=about(LOOK.cube_bevel, amount.bevel),
+        cylinder_bevel=about(LOOK.cylinder_bevel, amount.bevel),
+        blur=about(LOOK.blur, amount.blur),
+        grain=LOOK.grain * float(1 + rng.uniform(0, amount.grain)),
     )
 
 
-def _scaled(light: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
-    return light[0] * factor, light[1] * factor, light[2] * factor
+def _triple(values: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = values.tolist()
+    return x, y, z
 
 
-def _mirror(x: float, y: float, azimuth: float) -> tuple[float, float]:
+def _mirror(x: float, y: float) -> tuple[float, float]:
     """A point of the floor on the other side of the plane in which the camera looks."""
-    c, s = math.cos(2 * azimuth), math.sin(2 * azimuth)
+    c, s = math.cos(2 * LOOK.azimuth), math.sin(2 * LOOK.azimuth)
     return c * x + s * y, s * x - c * y

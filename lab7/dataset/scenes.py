@@ -7,7 +7,6 @@ origin. Later ones are placed by CLEVR's rules (Johnson et al. 2017, section 3 a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,6 @@ MARGIN = 0.4  # between any two centres, along the left-right axis and along the
 CAMERA_AZIMUTH = math.radians(-41.34)  # where the camera stands, seen from the origin; fitted
 _RIGHT = (-math.sin(CAMERA_AZIMUTH), math.cos(CAMERA_AZIMUTH))
 _FRONT = (math.cos(CAMERA_AZIMUTH), math.sin(CAMERA_AZIMUTH))
-_TRIES = 50  # for one object, before the scene is begun anew
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,6 @@ class SceneObject:
     x: float  # centre on the floor
     y: float
     yaw: float  # turn about the vertical, radians
-
-    @property
-    def name(self) -> str:
-        return CLASSES[self.label]
 
     @property
     def shape(self) -> str:
@@ -50,7 +44,7 @@ class Scene:
     @property
     def labels(self) -> list[str]:
         """The objects' names, in the order in which they were placed."""
-        return [thing.name for thing in self.objects]
+        return [CLASSES[thing.label] for thing in self.objects]
 
     def first(self, count: int) -> Scene:
         """The scene with its first `count` objects only, as i-CLEVR's picture number `count` - 1 shows it."""
@@ -58,28 +52,17 @@ class Scene:
 
 
 def sample_scene(
-    rng: np.random.Generator,
-    num_objects: int = 3,
-    labels: Sequence[int] | None = None,
-    extent: float = EXTENT,
-    min_distance: float = MIN_DISTANCE,
+    rng: np.random.Generator, num_objects: int = 3, extent: float = EXTENT, min_distance: float = MIN_DISTANCE
 ) -> Scene:
-    """A random scene of `num_objects` different classes, or of the classes given, in that order.
-
-    Raises ValueError for a repeated class, or more objects than fit the rules (up to 5 always do).
-    """
-    if labels is None:
-        labels = rng.choice(len(CLASSES), size=num_objects, replace=False).tolist()
-    if len(set(labels)) < len(labels):
-        raise ValueError(f"no label twice in a scene, but got {list(labels)}")
-    if len(labels) > 5:
-        raise ValueError(f"a scene holds at most 5 objects, not {len(labels)}")
-    while True:
-        places = _place(rng, len(labels), extent, min_distance)
-        if places is not None:
-            yaws = rng.uniform(0, 2 * math.pi, len(labels))
-            things = zip(labels, places, yaws.tolist(), strict=True)
-            return Scene(tuple(SceneObject(int(label), x, y, yaw) for label, (x, y), yaw in things))
+    """A random scene of 1 to 5 objects of different classes; for more there may be no room: ValueError."""
+    if not 1 <= num_objects <= 5:
+        raise ValueError(f"a scene holds 1 to 5 objects, not {num_objects}")
+    labels = rng.choice(len(CLASSES), size=num_objects, replace=False).tolist()
+    while (places := _place(rng, num_objects, extent, min_distance)) is None:
+        pass  # the last object found no room
+    yaws = rng.uniform(0, 2 * math.pi, num_objects).tolist()
+    things = zip(labels, places, yaws, strict=True)
+    return Scene(tuple(SceneObject(label, x, y, yaw) for label, (x, y), yaw in things))
 
 
 def scene_at(seed: int, index: int) -> Scene:
@@ -90,17 +73,17 @@ def scene_at(seed: int, index: int) -> Scene:
 def _place(
     rng: np.random.Generator, count: int, extent: float, min_distance: float
 ) -> list[tuple[float, float]] | None:
-    """Centres of `count` objects, the first at the origin; None where the next one found no room."""
+    """Centres of `count` objects, the first at the origin; None where 50 tries found no room for the next."""
     places = [(0.0, 0.0)]
     while len(places) < count:
-        for _ in range(_TRIES):
+        for _ in range(50):
             x, y = rng.uniform(-extent, extent, 2).tolist()
             if all(has_room(x - a, y - b, min_distance) for a, b in places):
                 places.append((x, y))
                 break
         else:
             return None
-    return places[:count]
+    return places
 
 
 def has_room(dx: float, dy: float, min_distance: float = MIN_DISTANCE) -> bool:

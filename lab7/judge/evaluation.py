@@ -1,6 +1,6 @@
-"""The judge's own examination, on renders that no judge was trained on: how often it errs, where, and how sure it is.
+"""How good the judge itself is, on renders that no judge was trained on: how often it errs, where, and how sure it is.
 
-What it misses on rendered pictures bounds every accuracy that it gives a generator: the ceiling.
+The share of objects that it finds there is the ceiling: no generator can be expected to score higher with this judge.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from lab7.dataset.randomization import SHIFTED
 from lab7.dataset.renderer import radiance
-from lab7.dataset.scenes import scene_at
+from lab7.dataset.scenes import Scene, scene_at
 from lab7.dataset.synthetic import PER_SCENE, render_pictures
 from lab7.judge.augmentation import other_film
-from lab7.judge.metrics import Score, exact_match, per_count, top_k, top_k_hits
+from lab7.judge.metrics import Score, exact_match, per_count, top_k
 from lab7.judge.networks import Judge
 from lab7.utils.files import data_dir, read_json, shipped_dir
 from lab7.vocabulary import CLASSES
@@ -30,21 +30,17 @@ HIDDEN = (0.0, 0.05, 0.25, 0.5, 1.0)  # edges of the bins of how much of an obje
 
 def clean_set(scenes: int, processes: int | None = None) -> tuple[Tensor, Tensor]:
     """Unseen scenes as the stand-in renders them: uint8 (3 * scenes, 3, 64, 64) and labels (3 * scenes, 24)."""
-    return _tensors(*render_pictures(CLEAN_SEED, scenes, processes=processes))
+    return render_pictures(CLEAN_SEED, scenes, processes=processes)
 
 
 def shifted_set(scenes: int, processes: int | None = None) -> tuple[Tensor, Tensor]:
     """Unseen scenes by other cameras and lamps and on another film, none of which training used; always the same."""
-    images, labels = _tensors(*render_pictures(SHIFTED_SEED, scenes, variety=SHIFTED, processes=processes))
+    images, labels = render_pictures(SHIFTED_SEED, scenes, SHIFTED, processes)
     return other_film(images, torch.Generator().manual_seed(SHIFTED_SEED)), labels
 
 
-def _tensors(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
-
-
-def examine(judge: Judge, scenes: int = 2000, processes: int | None = None) -> dict[str, Any]:
-    """The whole examination on 3 * `scenes` pictures of each set, as plain values for JSON.
+def evaluate(judge: Judge, scenes: int = 2000, processes: int | None = None) -> dict[str, Any]:
+    """The whole evaluation on 3 * `scenes` pictures of each set, as plain values for JSON.
 
     "clean", "through_32x32" and "shifted" hold "top_k" and "exact" (Score.to_dict) and "per_count"; "calibration" the
     rows of `calibration`, "confusion" the matrix of `confusion`, "hidden" the rows of `by_hidden`, all on clean ones.
@@ -53,19 +49,19 @@ def examine(judge: Judge, scenes: int = 2000, processes: int | None = None) -> d
     clean = images.float() / 127.5 - 1
     shifted, shifted_labels = shifted_set(scenes, processes)
     outputs = judge.probabilities(clean)
-    found = {
+    return {
         "pictures": len(images),
         "clean": scores(outputs, labels),
         "through_32x32": scores(judge.probabilities(F.avg_pool2d(clean, 2)), labels),
         "shifted": scores(judge.probabilities(shifted.float() / 127.5 - 1), shifted_labels),
         "calibration": calibration(outputs, labels),
         "confusion": confusion(outputs, labels).tolist(),
+        "hidden": by_hidden(outputs, hidden_shares(scenes)),
     }
-    return found | {"hidden": by_hidden(outputs, labels, hidden_shares(scenes))}
 
 
 def recorded(judge: Judge, data: Path | None = None) -> dict[str, Any] | None:
-    """The examination in the record beside a judge's file, in data/weights/ or the shipped one; None for a judge
+    """The evaluation in the record beside a judge's file, in data/weights/ or the shipped one; None for a judge
     without a record, such as the course's."""
     for folder in ((data or data_dir()) / "weights", shipped_dir() / "weights"):
         for path in sorted(folder.glob("*.json")):
@@ -76,10 +72,9 @@ def recorded(judge: Judge, data: Path | None = None) -> dict[str, Any] | None:
 
 
 def ceiling(judge: Judge, data: Path | None = None) -> float:
-    """The share of objects that the judge finds on unseen renders, which no generator can hope to pass; NaN if its
-    examination was not recorded."""
-    exam = recorded(judge, data)
-    return exam["clean"]["top_k"]["accuracy"] if exam else nan
+    """The share of objects that the judge finds on unseen renders; NaN if its evaluation was not recorded."""
+    evaluation = recorded(judge, data)
+    return evaluation["clean"]["top_k"]["accuracy"] if evaluation else nan
 
 
 def scores(outputs: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -91,80 +86,72 @@ def scores(outputs: Tensor, labels: Tensor) -> dict[str, Any]:
     }
 
 
-def calibration(outputs: Tensor, labels: Tensor, bins: int = 10) -> list[dict[str, float]]:
-    """How often a class is there when the judge says how likely it is: a row for each tenth that occurs.
+def calibration(outputs: Tensor, labels: Tensor) -> list[dict[str, float]]:
+    """How often a class is there when the judge gives it a probability: a row for each tenth that occurs.
 
     outputs (N, 24) in [0, 1], labels (N, 24). Each row: said (mean output), true (share), low, high (Wilson), count.
     """
     said, true = outputs.flatten().double(), labels.flatten().bool()
-    place = (said * bins).long().clamp(max=bins - 1)
+    place = (said * 10).long().clamp(max=9)
     rows = []
-    for number in range(bins):
+    for number in place.unique():
         chosen = place == number
-        if chosen.any():
-            score = Score(int(true[chosen].sum()), int(chosen.sum()))
-            row = {"said": float(said[chosen].mean()), "true": score.accuracy, "low": score.low, "high": score.high}
-            rows.append(row | {"count": score.total})
+        score = Score(int(true[chosen].sum()), int(chosen.sum()))
+        row = {"said": float(said[chosen].mean()), "true": score.accuracy, "low": score.low, "high": score.high}
+        rows.append(row | {"count": score.total})
     return rows
 
 
 def confusion(outputs: Tensor, labels: Tensor) -> np.ndarray:
-    """Rows: classes asked for; columns: what is among the k highest outputs in their place; int (24, 24).
+    """Rows: classes asked for; columns: what is among the k highest outputs in their place; float (24, 24).
 
     A class that is found stands on the diagonal. Where one is missed, the classes chosen wrongly in that picture are
     counted in its row, shared evenly if there are several; entries may be fractions.
     """
     matrix = np.zeros((len(CLASSES), len(CLASSES)))
-    asked = labels.bool()
-    for row in range(len(labels)):
-        k = int(asked[row].sum())
-        best = set(outputs[row].topk(k).indices.tolist())
-        truth = set(torch.nonzero(asked[row]).flatten().tolist())
-        wrong = best - truth
+    for output, label in zip(outputs, labels, strict=True):
+        truth = set(label.nonzero().flatten().tolist())
+        best = set(output.topk(len(truth)).indices.tolist())
         for c in truth & best:
             matrix[c, c] += 1
         for c in truth - best:
-            for other in wrong:
-                matrix[c, other] += 1 / len(wrong)
+            matrix[c, list(best - truth)] += 1 / len(best - truth)
     return matrix
 
 
-def hidden_shares(scenes: int, first: int = 0) -> list[list[float]]:
+def hidden_shares(scenes: int) -> list[list[float]]:
     """How much of each object the others hide, for every picture of `clean_set`, in the order of the scene's objects.
 
     Measured by the renderer: the pixels of the object alone against those that are left of it in the scene.
     """
     shares = []
-    for index in range(first, first + scenes):
+    for index in range(scenes):
         scene = scene_at(CLEAN_SEED, index)
-        alone = [_cover(scene.objects[k : k + 1])[0] for k in range(PER_SCENE)]
-        for k in range(PER_SCENE):
-            left = _cover(scene.objects[: k + 1])
-            shares.append([1 - left[j] / max(alone[j], 1e-9) for j in range(k + 1)])
+        alone = [_covered(Scene((thing,)))[0] for thing in scene.objects]
+        for k in range(1, PER_SCENE + 1):
+            left = _covered(scene.first(k))
+            shares.append([1 - left[j] / max(alone[j], 1e-9) for j in range(k)])
     return shares
 
 
-def _cover(objects: Any) -> np.ndarray:
+def _covered(scene: Scene) -> np.ndarray:
     """The pixels that each object covers: float (objects,)."""
-    from lab7.dataset.scenes import Scene
-
-    return radiance(Scene(tuple(objects)), 32, 32)[1].sum(axis=(1, 2))
+    return radiance(scene, 32, 32)[1].sum(axis=(1, 2))
 
 
-def by_hidden(outputs: Tensor, labels: Tensor, shares: list[list[float]]) -> list[dict[str, float]]:
+def by_hidden(outputs: Tensor, shares: list[list[float]]) -> list[dict[str, float]]:
     """How often an object is found, by how much of it others hide: a row a bin of HIDDEN.
 
     The objects of a picture are those of its scene in order, as `hidden_shares` gives them.
     """
-    scene_labels = [[thing.label for thing in scene_at(CLEAN_SEED, n // PER_SCENE).objects] for n in range(len(labels))]
     found: list[tuple[float, bool]] = []
     for row, part in enumerate(shares):
+        objects = scene_at(CLEAN_SEED, row // PER_SCENE).objects
         best = set(outputs[row].topk(len(part)).indices.tolist())
-        found += [(share, scene_labels[row][j] in best) for j, share in enumerate(part)]
+        found += [(max(share, 0.0), thing.label in best) for share, thing in zip(part, objects, strict=False)]
     rows = []
     for low, high in zip(HIDDEN[:-1], HIDDEN[1:], strict=True):
-        hits = [hit for share, hit in found if low <= share < high or (low == 0 and share < 0)]
+        hits = [hit for share, hit in found if low <= share < high]
         if hits:
             rows.append({"from": low, "to": high, **Score(sum(hits), len(hits)).to_dict()})
-    assert sum(row["hits"] for row in rows) <= int(top_k_hits(outputs, labels).sum())
     return rows

@@ -8,37 +8,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import nan, sqrt
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 import torch
 
-from lab7.vocabulary import CLASSES
-
 Matrix = torch.Tensor | np.ndarray
 
 
-def wilson(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval (low, high) of a proportion hits / total, within [0, 1].
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """The 95% Wilson score interval (low, high) of a proportion hits / total, within [0, 1].
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927). Nothing is
-    known from total = 0: (0, 1). Raises ValueError unless 0 <= hits <= total and 0 < confidence < 1.
+    known from total = 0: (0, 1). Raises ValueError unless 0 <= hits <= total.
     """
     if not 0 <= hits <= total:
         raise ValueError(f"hits must lie between 0 and total, not {hits} of {total}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
     if total == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    z = 1.959963984540054  # 95% of a standard normal lie within +- z
     p = hits / total
     centre = (p + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * sqrt(p * (1 - p) / total + z * z / (4 * total * total))
-    # Rounding must not leave a hair of doubt where there is none: the ends are exactly 0 and 1 there.
-    low = 0.0 if hits == 0 else max(0.0, centre - half)
-    high = 1.0 if hits == total else min(1.0, centre + half)
-    return low, high
+    # Without rounding errors at the ends, which are exactly 0 and 1 there.
+    return 0.0 if hits == 0 else max(0.0, centre - half), 1.0 if hits == total else min(1.0, centre + half)
 
 
 @dataclass(frozen=True)
@@ -49,8 +42,7 @@ class Score:
     total: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.hits <= self.total:
-            raise ValueError(f"hits must lie between 0 and total, not {self.hits} of {self.total}")
+        wilson(self.hits, self.total)  # refuses what is no proportion
 
     @property
     def accuracy(self) -> float:
@@ -67,23 +59,13 @@ class Score:
         """Upper end of the 95% Wilson interval."""
         return wilson(self.hits, self.total)[1]
 
-    def __add__(self, other: Score) -> Score:
-        """The pooled score of two sets of pictures."""
-        return Score(self.hits + other.hits, self.total + other.total)
-
     def __str__(self) -> str:
         return f"{self.hits}/{self.total} = {self.accuracy:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     def to_dict(self) -> dict[str, float]:
         """What result files hold: hits, total, accuracy, low, high (no accuracy where total is 0)."""
-        row = {
-            "hits": self.hits,
-            "total": self.total,
-            "accuracy": self.accuracy,
-            "low": self.low,
-            "high": self.high,
-        }
-        return row if self.total else {key: value for key, value in row.items() if key != "accuracy"}
+        names = ("hits", "total", "accuracy", "low", "high") if self.total else ("hits", "total", "low", "high")
+        return {name: getattr(self, name) for name in names}
 
 
 def difference(first: Score, second: Score) -> tuple[float, float, float]:
@@ -112,37 +94,25 @@ def top_k(probabilities: Matrix, labels: Matrix) -> Score:
 
 def top_k_hits(probabilities: Matrix, labels: Matrix) -> torch.Tensor:
     """The hits of `top_k` in each image: int64 (N,)."""
-    chosen, truth = _chosen(*_checked(probabilities, labels))
-    return (chosen & truth).sum(dim=1)
+    outputs, truth = _checked(probabilities, labels)
+    order = torch.sort(outputs, dim=1, descending=True, stable=True).indices  # the classes, the surest first
+    places = torch.arange(outputs.shape[1])  # 0 for the highest output
+    return (truth.gather(1, order) & (places < truth.sum(dim=1, keepdim=True))).sum(dim=1)
 
 
-def exact_match(probabilities: Matrix, labels: Matrix, threshold: float = 0.5) -> Score:
-    """Images whose labels all have an output above the threshold, and no other class has; out of all images.
+def exact_match(probabilities: Matrix, labels: Matrix) -> Score:
+    """Images whose labels all have an output above 0.5, and no other class has; out of all images.
 
     probabilities (N, 24) in [0, 1], labels (N, 24) multi-hot. Raises ValueError as top_k does.
     """
-    right = exact_hits(probabilities, labels, threshold)
-    return Score(int(right.sum()), len(right))
+    correct = exact_hits(probabilities, labels)
+    return Score(int(correct.sum()), len(correct))
 
 
-def exact_hits(probabilities: Matrix, labels: Matrix, threshold: float = 0.5) -> torch.Tensor:
-    """Whether each image is such a match (N,). Arguments and errors as for exact_match."""
+def exact_hits(probabilities: Matrix, labels: Matrix) -> torch.Tensor:
+    """Whether each image is such a match: bool (N,)."""
     outputs, truth = _checked(probabilities, labels)
-    return ((outputs > threshold) == truth).all(dim=1)
-
-
-def per_class(probabilities: Matrix, labels: Matrix, names: tuple[str, ...] = CLASSES) -> pd.DataFrame:
-    """One row a class, in class order: how many of the images that ask for it have it among their k highest.
-
-    Columns: class, hits, total, accuracy, low, high (95% Wilson), and extra: images that do not ask for the
-    class though the judge puts it above 0.5. The hits and totals sum to those of top_k.
-    """
-    outputs, truth = _checked(probabilities, labels)
-    chosen, truth = _chosen(outputs, truth)
-    hits, total = (chosen & truth).sum(dim=0).tolist(), truth.sum(dim=0).tolist()
-    extra = ((outputs > 0.5) & ~truth).sum(dim=0).tolist()
-    rows = [{"class": name, **_row(Score(hits[c], total[c])), "extra": extra[c]} for c, name in enumerate(names)]
-    return pd.DataFrame(rows)
+    return ((outputs > 0.5) == truth).all(dim=1)
 
 
 def per_count(probabilities: Matrix, labels: Matrix) -> pd.DataFrame:
@@ -154,45 +124,24 @@ def per_count(probabilities: Matrix, labels: Matrix) -> pd.DataFrame:
     outputs, truth = _checked(probabilities, labels)
     counts = truth.sum(dim=1)  # (N,)
     rows = []
-    for count in sorted(set(counts.tolist())):
+    for count in counts.unique().tolist():
         chosen = counts == count
-        exact = exact_match(outputs[chosen], truth[chosen])
-        rows.append(
-            {
-                "objects": count,
-                "images": exact.total,
-                **_row(top_k(outputs[chosen], truth[chosen])),
-                "exact_hits": exact.hits,
-                "exact_accuracy": exact.accuracy,
-                "exact_low": exact.low,
-                "exact_high": exact.high,
-            }
-        )
+        found, exact = top_k(outputs[chosen], truth[chosen]), exact_match(outputs[chosen], truth[chosen])
+        row = {"objects": count, "images": exact.total}
+        row |= {name: getattr(found, name) for name in ("hits", "total", "accuracy", "low", "high")}
+        rows.append(row | {f"exact_{name}": getattr(exact, name) for name in ("hits", "accuracy", "low", "high")})
     return pd.DataFrame(rows)
 
 
-def _row(score: Score) -> dict[str, float]:
-    names = ("hits", "total", "accuracy", "low", "high")
-    return {name: getattr(score, name) for name in names}
-
-
 def _checked(probabilities: Matrix, labels: Matrix) -> tuple[torch.Tensor, torch.Tensor]:
-    """Outputs, and labels as bool, both (N, C) on the CPU; ValueError for what cannot be scored."""
+    """Outputs, and labels as bool, both (N, 24) on the CPU; ValueError for what cannot be scored."""
     outputs, truth = torch.as_tensor(probabilities).detach().cpu(), torch.as_tensor(labels).detach().cpu()
     if outputs.ndim != 2 or outputs.shape != truth.shape:
         raise ValueError(
             f"outputs and labels must both be (N, 24), not {tuple(outputs.shape)} and {tuple(truth.shape)}"
         )
     if not torch.isfinite(outputs).all():
-        raise ValueError("the judge's outputs are not all finite numbers; the pictures it read may hold NaN")
+        raise ValueError("the judge's outputs are not all finite numbers; the pictures may hold NaN")
     if not ((truth == 0) | (truth == 1)).all():
         raise ValueError("labels must be multi-hot: 0 or 1")
     return outputs, truth.bool()
-
-
-def _chosen(outputs: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mask (N, C) of each image's k highest outputs, and the truth beside it."""
-    order = torch.sort(outputs, dim=1, descending=True, stable=True).indices
-    places = torch.arange(outputs.shape[1]).expand_as(order)
-    rank = torch.empty_like(order).scatter_(1, order, places)  # 0 for the highest output
-    return rank < truth.sum(dim=1, keepdim=True), truth

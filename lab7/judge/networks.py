@@ -21,8 +21,11 @@ from torchvision.models import resnet18
 from lab7.utils.files import UserError, atomic_path, data_dir, sha256, shipped_dir, short
 from lab7.vocabulary import CLASSES
 
-PICTURE_SIZE = 64  # the judge reads pictures of this side; others are brought to it
-_WANTED = 'a ResNet18 judge saved as {"model": state_dict}'
+SIZE = (64, 64)  # of the pictures that the judge reads; others are resized to it
+_WANTED = 'it should hold a ResNet18 judge saved as {"model": state_dict}'
+# What a damaged file raises, depending on where it is damaged.
+_DAMAGED = (SafetensorError, pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, LookupError)
+_DAMAGED += (TypeError, AttributeError)
 
 
 def build_classifier() -> nn.Module:
@@ -35,8 +38,8 @@ def build_classifier() -> nn.Module:
 class SmallClassifier(nn.Module):
     """The second judge: pictures (B, 3, 64, 64) in [-1, 1] -> (B, 24) in [0, 1], by 1.3 million weights.
 
-    Unlike the ResNet18 it keeps the full resolution for its first layers, has no skips, and asks of each feature
-    whether it is found anywhere (the largest value) rather than how much of it there is (the mean).
+    Unlike the ResNet18 it keeps the full resolution for its first layers, has no skips, and pools by the maximum: it
+    asks whether a feature is found anywhere rather than how much of it there is.
     """
 
     def __init__(self) -> None:
@@ -70,7 +73,7 @@ class Judge:
     """A classifier that is ready to read pictures, and where it came from."""
 
     model: nn.Module
-    name: str  # for a reader: which judge spoke
+    name: str  # for a reader
     sha256: str  # of the file of weights
     is_course: bool  # the course's own checkpoint rather than ours
 
@@ -90,10 +93,9 @@ class Judge:
 
 def _fit(x: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) resized bilinearly to (B, 3, 64, 64), larger ones without alias."""
-    if x.shape[-2:] == (PICTURE_SIZE, PICTURE_SIZE):
+    if x.shape[-2:] == SIZE:
         return x
-    size = (PICTURE_SIZE, PICTURE_SIZE)
-    return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=min(x.shape[-2:]) > PICTURE_SIZE)
+    return F.interpolate(x, SIZE, mode="bilinear", align_corners=False, antialias=min(x.shape[-2:]) > min(SIZE))
 
 
 def default_judge(device: str | torch.device = "cpu") -> Judge:
@@ -113,15 +115,21 @@ def second_judge(device: str | torch.device = "cpu") -> Judge:
 def load_judge(path: Path | str, device: str | torch.device = "cpu") -> Judge:
     """The judge in a file: ours where it ends in .safetensors, else a checkpoint of the course's form.
 
-    Raises UserError where the file is missing, damaged, would run code, or does not fit the classifier.
+    Only tensors and plain containers are unpickled: a file that would run code is refused. Raises UserError for that,
+    and where the file is missing, damaged, of another form, or does not fit the classifier.
     """
     path = Path(path)
     is_course = path.suffix != ".safetensors"
-    state = read_course_checkpoint(path) if is_course else _read_safetensors(path)
+    state = _read(path, is_course)
+    kind = "small" if not is_course and any(key.startswith("stages.") for key in state) else "resnet18"
     with torch.device("meta"):  # no fresh weights are drawn only to be replaced
-        model = BUILDERS[_kind(state)]()
-    model.load_state_dict(state, assign=True)
-    model = model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        model = BUILDERS[kind]()
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as error:  # several lines: the network's name, then one for each fault
+        fault = str(error).splitlines()[1].strip()[:150]
+        raise UserError(f"{short(path)}: does not fit the classifier ({fault}); {_WANTED}") from None
+    model = model.float().to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     name = f"{'the course' if is_course else 'lab7'}'s judge ({path.name})"
     return Judge(model.requires_grad_(False), name, sha256(path), is_course)
 
@@ -136,68 +144,20 @@ def save_judge(path: Path | str, classifier: nn.Module) -> None:
         save_file(state, temporary)
 
 
-def read_course_checkpoint(path: Path | str) -> dict[str, Tensor]:
-    """The state_dict of a file `{"model": state_dict}`, float32 on the CPU; `module.` prefixes are taken off.
-
-    Only tensors and plain containers are unpickled: a file that would run code is refused. Raises UserError
-    for that, and for a file that is missing, damaged, of another form, or whose weights do not fit.
-    """
-    path = Path(path)
+def _read(path: Path, is_course: bool) -> dict[str, Any]:
+    """The weights in a file, by name, on the CPU; `module.` prefixes are taken off."""
+    remedy = _WANTED if is_course else "train a judge with `lab7 judge --train`"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True) if is_course else load_file(path)
     except FileNotFoundError:
-        raise UserError(f"{short(path)}: no such file; it should hold {_WANTED}") from None
-    except pickle.UnpicklingError as error:
+        raise UserError(f"{short(path)}: no such file; {remedy}") from None
+    except _DAMAGED as error:
         if "GLOBAL" in str(error):
-            raise UserError(
-                f"{short(path)}: refused, because reading it would run code and not only load weights; "
-                f"save it again as {_WANTED.removeprefix('a ResNet18 judge saved as ')}"
-            ) from None
-        raise _not_a_checkpoint(path) from None
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError):
-        raise _not_a_checkpoint(path) from None
-    state = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-        raise UserError(f'{short(path)}: has no entry "model" with weights; it should hold {_WANTED}')
-    return _checked(path, {key.removeprefix("module."): value for key, value in state.items()})
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        state = dict(load_file(path))
-        return _checked(path, state, _kind(state))
-    except FileNotFoundError:
-        raise UserError(
-            f"{short(path)}: no such file; train a judge with `lab7 judge --train`, or put the course's "
-            "checkpoint.pth into the data folder"
-        ) from None
-    except (SafetensorError, OSError):
-        raise UserError(
-            f"{short(path)}: is damaged or no safetensors file; train it with `lab7 judge --train`"
-        ) from None
-
-
-def _kind(state: dict[str, Any]) -> str:
-    return "small" if any(key.startswith("stages.") for key in state) else "resnet18"
-
-
-def _checked(path: Path, state: dict[str, Any], kind: str = "resnet18") -> dict[str, Tensor]:
-    """The state in float32 if it fits the classifier name by name and shape by shape; UserError otherwise."""
-    with torch.device("meta"):
-        expected = BUILDERS[kind]().state_dict()
-    for name, fresh in expected.items():
-        if name.endswith("num_batches_tracked"):
-            state.setdefault(name, torch.tensor(0))  # files of old PyTorch lack it; nothing is computed from it
-        if name not in state:
-            raise UserError(f"{short(path)}: lacks the weight '{name}'; it should hold {_WANTED}")
-        value = state[name]
-        if not isinstance(value, Tensor) or value.shape != fresh.shape:
-            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise UserError(f"{short(path)}: '{name}' should have shape {tuple(fresh.shape)}, but has {found}")
-    if extra := sorted(set(state) - set(expected)):
-        raise UserError(f"{short(path)}: holds '{extra[0]}', which no ResNet18 has; it should hold {_WANTED}")
-    return {name: state[name].to(fresh.dtype) for name, fresh in expected.items()}
-
-
-def _not_a_checkpoint(path: Path) -> UserError:
-    return UserError(f"{short(path)}: is damaged or no PyTorch checkpoint; it should hold {_WANTED}")
+            fault = "refused, because reading it would run code and not only load weights; save it again: " + _WANTED
+            raise UserError(f"{short(path)}: {fault}") from None
+        raise UserError(f"{short(path)}: is damaged or holds no weights; {remedy}") from None
+    if is_course:
+        content = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UserError(f'{short(path)}: has no entry "model" with weights; {remedy}')
+    return {key.removeprefix("module."): value for key, value in content.items()}

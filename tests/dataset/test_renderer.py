@@ -1,15 +1,49 @@
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lab7.dataset.renderer import LOOK, REFLECTANCE, project, radiance, render, to_srgb
+from lab7.dataset.look import LOOK, look_hash
+from lab7.dataset.renderer import REFLECTANCE, _camera, radiance, render, to_srgb
 from lab7.dataset.scenes import Scene, SceneObject, scene_at
 from lab7.vocabulary import CLASSES, class_index
 
 FRAMES = Path(__file__).resolve().parents[3] / "shared" / "reference"
+
+
+DIGESTS = {  # of the first 20 pictures of seed 0, and of one in the course's size
+    "64x64": "550eb93328b98568f953409eaa02b0ffe36d8dc01e6ec847753cacebe5b9be09",
+    "320x240": "03995bec031ab390108a07a1d85be4cd9a730cb402abb20b2fcc07c366cacd94",
+}
+
+
+def project(x, y, z):
+    """Where a point of the scene falls on the film: (column, row) as fractions of width and height."""
+    eye, forward, right, up, (focal, _, _) = _camera(LOOK)
+    ray = np.array((x, y, z)) - eye
+    depth = ray @ forward
+    return 0.5 + focal * (ray @ right) / depth / 320, 0.5 - focal * (ray @ up) / depth / 240
+
+
+def test_the_pictures_are_the_recorded_ones():
+    """The judges' records, the shipped weights and the recorded runs were made with these pictures."""
+    small = np.stack([render(scene_at(0, index), grain_seed=index) for index in range(20)])
+    large = render(scene_at(0, 0), 320, 240)
+    assert {"64x64": digest(small), "320x240": digest(large)} == DIGESTS
+    assert look_hash(LOOK) == "51002292f99d578a"
+
+
+def digest(pictures):
+    return hashlib.sha256(pictures.tobytes()).hexdigest()
+
+
+def test_every_place_is_in_view():
+    corners = [(x, y, z) for x in (-3.6, 3.6) for y in (-3.6, 3.6) for z in (0, 1.2)]
+    # an object at an extreme corner reaches 0.6 beyond its centre; all of it stays on the film
+    assert all(0 < value < 1 for corner in corners for value in project(*corner))
 
 
 def alone(label, x=0.0, y=0.0, yaw=0.3):
@@ -30,7 +64,7 @@ def test_grain_is_as_strong_as_asked():
     assert noise.std() == pytest.approx(4, rel=0.03) and abs(noise.mean()) < 0.1
 
 
-@pytest.mark.parametrize("label", range(24))
+@pytest.mark.parametrize("label", range(0, 24, 3))
 def test_an_object_is_where_it_should_be_in_its_colour(label):
     x, y = 1.3, -1.1
     light, cover = radiance(alone(label, x, y), 64, 64)

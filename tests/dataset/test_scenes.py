@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab7.dataset.renderer import project, radiance
+from lab7.dataset.renderer import radiance
 from lab7.dataset.scenes import EXTENT, MIN_DISTANCE, Scene, has_room, sample_scene, scene_at
 from lab7.vocabulary import CLASSES
 
@@ -23,16 +23,10 @@ def test_scenes_keep_clevrs_rules(seed, count):
             assert has_room(a.x - b.x, a.y - b.y) and has_room(b.x - a.x, b.y - a.y)
 
 
-def test_every_place_is_in_view():
-    corners = [(x, y, z) for x in (-3.6, 3.6) for y in (-3.6, 3.6) for z in (0, 1.2)]
-    # an object at an extreme corner reaches 0.6 beyond its centre; all of it stays on the film
-    assert all(0 < value < 1 for corner in corners for value in project(*corner))
-
-
 def test_no_object_is_hidden():
-    """At least a quarter of every object is seen in 200 scenes, and nine in ten are seen for the most part."""
+    """At least a quarter of every object is seen in 60 scenes, and nine in ten are seen for the most part."""
     seen = []
-    for index in range(200):
+    for index in range(60):
         scene = scene_at(5, index)
         _, cover = radiance(scene, 32, 32)
         for k, thing in enumerate(scene.objects):
