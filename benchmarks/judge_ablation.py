@@ -16,10 +16,11 @@ import torch
 
 from benchmarks.common import interval, machine_line, print_table, run
 from lab7.dataset.randomization import TRAINING
+from lab7.dataset.synthetic import render_pictures
 from lab7.judge.augmentation import PARTS, without
 from lab7.judge.evaluation import clean_set, scores, shifted_set
 from lab7.judge.networks import Judge
-from lab7.judge.training import TRAINING_SEED, fit, rendered
+from lab7.judge.training import TRAINING_SEED, fit
 from lab7.utils.files import write_json
 from lab7.utils.provenance import choose_precision, provenance
 
@@ -43,7 +44,7 @@ def main(
     for name, (cameras, augmentation) in arms.items():
         if name in record["arms"]:
             continue
-        pictures = rendered(TRAINING_SEED, scenes, None, cameras)
+        pictures = render_pictures(TRAINING_SEED, scenes, cameras)
         started = time.monotonic()
         classifier, _ = fit(*pictures, epochs=epochs, augmentation=augmentation, seed=seed, precision=precision)
         seconds, judge = round(time.monotonic() - started), Judge(classifier, name, "", False)

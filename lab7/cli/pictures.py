@@ -139,9 +139,9 @@ def judge(
         raise UserError("say --images DIR and --conditions FILE.json, or --train, --evaluate or --compare RUN RUN")
     reader = load_judge(weights, best_device()) if weights else default_judge(best_device())
     if evaluate:
-        from lab7.judge.evaluation import examine
+        from lab7.judge.evaluation import evaluate_judge
 
-        evaluation = examine(reader, plan.evaluation_scenes)
+        evaluation = evaluate_judge(reader, plan.evaluation_scenes)
         value = {"judge": reader.name, "sha256": reader.sha256, "evaluation": evaluation}
         if out:
             write_json(out, value)

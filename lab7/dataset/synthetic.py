@@ -13,20 +13,21 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
-from lab7.dataset.conditions import conditions_tensor
 from lab7.dataset.look import LOOK, Look, look_hash
 from lab7.dataset.randomization import Randomization, randomize
 from lab7.dataset.renderer import render
 from lab7.dataset.scenes import Scene, scene_at
 from lab7.utils.files import UserError, read_json, sha256, short, write_error, write_json
+from lab7.vocabulary import to_multi_hot
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PER_SCENE = 3  # pictures of a scene: with one, two and three objects
 _CHUNK = 20  # scenes that a process takes at a time
@@ -95,10 +96,12 @@ def render_pictures(
     Returns images uint8 (3 * num_scenes, 3, 64, 64) and labels uint8 (3 * num_scenes, 24), in the order of the files
     that write_synthetic would make.
     """
+    import torch  # here, so that the processes that render start without it
+
     task = partial(_render_scene, seed, randomization)
     images, labels = zip(*_parallel(task, range(num_scenes), processes), strict=True)
     pixels = torch.from_numpy(np.concatenate(images)).permute(0, 3, 1, 2).contiguous()  # (N, S, S, 3) -> (N, 3, S, S)
-    return pixels, conditions_tensor(_labels(labels)).to(torch.uint8)
+    return pixels, torch.from_numpy(np.stack([to_multi_hot(names) for names in _labels(labels)])).to(torch.uint8)
 
 
 def _labels(scenes: Iterable[list[str]]) -> list[list[str]]:

@@ -1,7 +1,7 @@
-"""Pictures made a little different: the judge is to read what a generator draws and what other cameras took.
+"""Augmentation, so that the judge can read what a generator draws and what other cameras took.
 
-`augment` is what our judges are trained on. `other_film` changes pictures in ways that it does not use: with
-domain.SHIFTED it makes the set on which a judge is examined for pictures that were not rendered like its own.
+Our judges are trained with `augment`. `other_film` changes pictures in ways that `augment` does not use: with
+randomization.SHIFTED it makes the set on which a judge is evaluated for pictures that were not rendered like its own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Augmentation:
     blotches: float = 0.06  # standard deviation of noise of half the fineness
 
 
-PARTS = {  # what belongs together, to be switched off together
+PARTS = {  # fields that are switched off together
     "shift": ("shift",),
     "sizes and blur": ("through_half", "resize", "soften"),
     "JPEG": ("jpeg",),
@@ -50,16 +50,15 @@ def without(part: str | None = None) -> Augmentation:
 
 
 def augment(pictures: Tensor, generator: torch.Generator, how: Augmentation | None = None) -> Tensor:
-    """uint8 pictures (B, 3, H, W) -> changed float pictures (B, 3, H, W) in about [-1, 1], same device.
-
-    All randomness comes from `generator`, which must live on the pictures' device.
-    """
+    """uint8 pictures (B, 3, H, W) -> changed float pictures (B, 3, H, W) in about [-1, 1], on the device that they
+    and the generator share."""
     how = how or Augmentation()
     pictures = shift(pictures, how.shift, generator)
     chosen = _uniform(pictures, generator).flatten() < how.jpeg  # (B,)
     qualities = (40 + 55 * _uniform(pictures, generator).flatten()).tolist()
     x = through_jpeg(pictures, chosen.tolist(), qualities).float() / 127.5 - 1
-    x = torch.where(_uniform(x, generator) < how.through_half, through_half_size(x), x)
+    half = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0, mode="bilinear", align_corners=False)
+    x = torch.where(_uniform(x, generator) < how.through_half, half, x)
     if float(torch.rand((), generator=generator, device=x.device)) < how.resize:
         share = 40 + 55 * float(torch.rand((), generator=generator, device=x.device))
         x = through_size(x, round(share * x.shape[-1] / 64))
@@ -120,11 +119,6 @@ def through_jpeg(pictures: Tensor, chosen: list[bool], qualities: list[float]) -
             Image.fromarray(pictures[index].permute(1, 2, 0).cpu().numpy()).save(packed, "JPEG", quality=round(quality))
             result[index] = torch.from_numpy(np.array(Image.open(packed))).permute(2, 0, 1)
     return result
-
-
-def through_half_size(x: Tensor) -> Tensor:
-    """Pictures (B, C, H, W), H and W even, averaged down to half their size and brought back bilinearly."""
-    return F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def through_size(x: Tensor, size: int) -> Tensor:

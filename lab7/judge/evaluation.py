@@ -39,7 +39,7 @@ def shifted_set(scenes: int, processes: int | None = None) -> tuple[Tensor, Tens
     return other_film(images, torch.Generator().manual_seed(SHIFTED_SEED)), labels
 
 
-def evaluate(judge: Judge, scenes: int = 2000, processes: int | None = None) -> dict[str, Any]:
+def evaluate_judge(judge: Judge, scenes: int = 2000, processes: int | None = None) -> dict[str, Any]:
     """The whole evaluation on 3 * `scenes` pictures of each set, as plain values for JSON.
 
     "clean", "through_32x32" and "shifted" hold "top_k" and "exact" (Score.to_dict) and "per_count"; "calibration" the

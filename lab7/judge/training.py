@@ -16,7 +16,7 @@ from lab7.dataset.look import LOOK, look_hash
 from lab7.dataset.randomization import TRAINING
 from lab7.dataset.synthetic import render_pictures
 from lab7.judge.augmentation import Augmentation, augment
-from lab7.judge.evaluation import evaluate
+from lab7.judge.evaluation import evaluate_judge
 from lab7.judge.networks import BUILDERS, features, load_judge, save_judge
 from lab7.utils.files import UserError, read_json, write_json
 from lab7.utils.memory import keep_memory
@@ -46,7 +46,7 @@ def train_judge(
     `plain_share` in [0, 1], is rendered as the generator's are, the rest with other cameras and lamps.
     Returns the record that is also written beside the weights, as `out` with suffix .json: settings, seconds,
     mean loss of each epoch, provenance, the file's SHA-256 and its evaluation on unseen scenes (see
-    evaluation.evaluate); with `start` also where that came from, if its record lies beside it.
+    evaluation.evaluate_judge); with `start` also where that came from, if its record lies beside it.
     Raises UserError where `out` cannot be written, and if the loss is no longer a number.
     """
     out, device, precision = Path(out), torch.device(device), choose_precision(device)
@@ -82,7 +82,7 @@ def train_judge(
             "training": round(training_done - rendering_done, 1),
         },
         "losses": [round(loss, 6) for loss in losses],
-        "evaluation": evaluate(judge, evaluation_scenes, processes),
+        "evaluation": evaluate_judge(judge, evaluation_scenes, processes),
         "provenance": provenance(device),
     } | first
     write_json(out.with_suffix(".json"), record)

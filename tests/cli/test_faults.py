@@ -9,15 +9,10 @@ import pytest
 import torch
 from course_folder import FIRST, LABELS, make_folder, noise
 
-from lab7.dataset.layout import (
-    fit_normaliser,
-    load_list,
-    load_pictures,
-    read_conditions,
-    read_picture,
-    save_grid,
-    save_png,
-)
+from lab7.dataset.conditions import load_list, read_conditions
+from lab7.dataset.images import read_picture, save_grid, save_png
+from lab7.dataset.layout import load_pictures
+from lab7.dataset.normalizer import fit_normaliser
 from lab7.utils.files import UserError
 from lab7.vocabulary import CLASSES
 
@@ -109,7 +104,7 @@ def test_a_folder_in_a_pictures_place(folder):
         ('{"a.png": ["red cube"],}', "line 1, column"),
         ("[]", "must hold {file name: [labels]}, not a list"),
         ('"text"', "not a text"),
-        ("3", "not the number 3"),
+        ("3", "not 3"),
         ("null", "not null"),
         ("{}", "names no pictures"),
         (json.dumps(LABELS | {FIRST: []}), f"'{FIRST}': an empty condition"),
@@ -158,12 +153,11 @@ def test_objects_that_disagree(folder, objects, expected):
         ("[[", "not valid JSON"),
         ('"red cube"', "not a text"),
         ("[]", "holds no conditions"),
-        ("{}", "holds no conditions"),
+        ("{}", "must hold conditions"),
         ('[["red cube"], []]', "entry 2: an empty condition"),
         ('[["red cube"], ["blue cub"]]', "entry 2: unknown label 'blue cub'; did you mean 'blue cube'?"),
         ('["red cube"]', "entry 1: a condition must be a list"),
         ('[["red cube", "red cube"]]', "entry 1: label 'red cube' is repeated"),
-        ('{"a": ["red cube"], "b": ["red"]}', "'b': unknown label 'red'"),
     ],
 )
 def test_bad_conditions(folder, content, expected):
@@ -177,11 +171,6 @@ def test_conditions_that_are_missing_and_an_unknown_list(tmp_path):
     assert "no such file" in told(read_conditions, tmp_path / "list.json")
     assert "unknown list 'tset'; choose one of test, new_test, unseen" in told(load_list, "tset")
     assert "`lab7 data`" in told(load_list, "unseen", tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_number_of_pictures_below_one(folder, limit):
-    assert "at least 1" in told(load_pictures, folder, limit=limit)
 
 
 def test_normalisation_of_pictures_that_are_all_alike():

@@ -14,27 +14,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import Resize
 
-from lab7.dataset import images as pictures
-from lab7.dataset import layout as data
-from lab7.dataset.layout import (
-    Normaliser,
+from lab7.dataset import layout
+from lab7.dataset.conditions import (
     conditions_tensor,
-    describe,
-    draw,
-    epoch_order,
-    fit_normaliser,
     load_list,
-    load_pictures,
     read_conditions,
-    read_picture,
-    read_png,
-    save_gif,
-    save_grid,
-    save_png,
     unseen_combinations,
     unseen_triples,
 )
-from lab7.dataset.synthetic import render_pictures, write_synthetic
+from lab7.dataset.images import read_picture, read_png, save_gif, save_grid, save_png
+from lab7.dataset.layout import describe, load_pictures
+from lab7.dataset.normalizer import KINDS, Normaliser, draw, epoch_order, fit_normaliser
 from lab7.utils import files
 from lab7.vocabulary import CLASSES, class_index
 
@@ -48,8 +38,8 @@ def folder(tmp_path):
 def decoded(monkeypatch):
     """A list that grows by one whenever pictures are read from their files."""
     calls = []
-    decode = pictures.decode
-    monkeypatch.setattr(data, "decode", lambda paths, *rest: calls.append(len(paths)) or decode(paths, *rest))
+    decode = layout.decode
+    monkeypatch.setattr(layout, "decode", lambda paths, *rest: calls.append(len(paths)) or decode(paths, *rest))
     return calls
 
 
@@ -71,8 +61,7 @@ def test_pictures_come_by_file_name(folder):
     assert load_pictures(folder).names == sorted(LABELS)
 
 
-@pytest.mark.parametrize("size", [(320, 240), (50, 91), (64, 48)])
-@pytest.mark.parametrize("image_size", [64, 32])
+@pytest.mark.parametrize(("size", "image_size"), [((320, 240), 64), ((50, 91), 32)])
 def test_squashed_as_torchvision_does(tmp_path, size, image_size):
     loaded = load_pictures(make_folder(tmp_path / "data", *size), image_size)
     assert loaded.images.shape == (5, 3, image_size, image_size)
@@ -81,7 +70,7 @@ def test_squashed_as_torchvision_does(tmp_path, size, image_size):
         assert np.array_equal(image.permute(1, 2, 0).numpy(), np.asarray(expected))
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "L", "LA", "P", "1", "CMYK"])
+@pytest.mark.parametrize("mode", ["RGBA", "L", "P", "CMYK"])
 def test_every_mode_becomes_rgb(tmp_path, mode):
     picture = noise().convert(mode)
     path = tmp_path / f"picture.{'tiff' if mode == 'CMYK' else 'png'}"
@@ -107,28 +96,11 @@ def test_jpeg_is_read_too(tmp_path):
         assert np.array_equal(loaded.images[0].permute(1, 2, 0).numpy(), np.asarray(picture))
 
 
-def test_limit_gives_the_first(folder, decoded):
-    everything = load_pictures(folder, cache=False)
-    first = load_pictures(folder, limit=2)
-    assert first.names == everything.names[:2]
-    assert torch.equal(first.images, everything.images[:2]) and torch.equal(first.labels, everything.labels[:2])
-    assert decoded == [5, 2] and not (folder / "cache").exists()
-    load_pictures(folder)
-    assert torch.equal(load_pictures(folder, limit=2).images, first.images)
-    assert decoded == [5, 2, 5]
-
-
 def test_hidden_and_other_files_are_ignored(folder):
     (folder / "iclevr" / ".CLEVR_train_000009_0.png.123.tmp").write_bytes(b"half")
     (folder / "iclevr" / "._CLEVR_train_000000_0.png").write_bytes(b"another program's")
     (folder / "iclevr" / "notes.txt").write_text("mine")
     assert len(load_pictures(folder)) == 5
-
-
-def test_progress_goes_to_stderr(folder, capsys):
-    load_pictures(folder, cache=False, progress=True)
-    captured = capsys.readouterr()
-    assert "reading pictures" in captured.err and captured.out == ""
 
 
 # ---- the cache ----
@@ -197,14 +169,12 @@ def test_a_spoilt_cache_is_made_anew(folder, decoded, spoil):
 
 def test_where_the_folder_cannot_be_written_the_cache_is_under_build(folder, decoded, tmp_path, monkeypatch):
     monkeypatch.setenv("LAB7_BUILD", str(tmp_path / "build"))
-    (folder / "cache").write_text("a file, so that no folder of this name can be made")
-    first = load_pictures(folder)
-    assert torch.equal(load_pictures(folder).images, first.images)
-    assert decoded == [5] and len(list((tmp_path / "build" / "cache").rglob("*.npz"))) == 1
     other = make_folder(tmp_path / "other")
-    (other / "cache").write_text("")
-    load_pictures(other)
-    assert len(list((tmp_path / "build" / "cache").rglob("*.npz"))) == 2, "folders do not drop each other's"
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    for place in (folder, other, folder, other):
+        load_pictures(place)
+    assert decoded == [5, 5] and len(list((tmp_path / "build").rglob("*.npz"))) == 2
+    assert not (folder / "cache").exists()
 
 
 # ---- normalisation and batches ----
@@ -262,7 +232,7 @@ def test_plain_only_scales():
     assert torch.allclose(x, images.float() / 127.5 - 1)
 
 
-@pytest.mark.parametrize("kind", data.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_decode_undoes_encode(kind):
     images = random_images()
     normaliser = fit_normaliser(images, kind)
@@ -270,19 +240,14 @@ def test_decode_undoes_encode(kind):
     assert torch.equal(((back + 1) * 127.5).round().to(torch.uint8), images)
 
 
-def test_decode_does_not_clamp():
-    normaliser = fit_normaliser(random_images())
-    assert normaliser.decode(torch.full((1, 3, 8, 8), 100.0)).max() > 1
-
-
 def test_the_fit_does_not_depend_on_order():
     images = random_images(num=600)
-    for kind in data.KINDS:
+    for kind in KINDS:
         first, second = fit_normaliser(images, kind), fit_normaliser(images.flip(0), kind)
         assert torch.equal(first.mean, second.mean) and torch.equal(first.std, second.std)
 
 
-@pytest.mark.parametrize("kind", data.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_normaliser_survives_its_state(kind):
     images = random_images()
     normaliser = fit_normaliser(images, kind)
@@ -291,7 +256,7 @@ def test_a_normaliser_survives_its_state(kind):
 
 
 @given(st.integers(1, 300), st.integers(0, 1000), st.integers(0, 2**31))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_an_epoch_visits_every_picture_once(num, epoch, seed):
     order = epoch_order(num, epoch, seed)
     assert order.sort().values.tolist() == list(range(num))
@@ -353,10 +318,6 @@ def test_the_folders_own_list_goes_first(folder):
     assert load_list("new_test", folder) == read_conditions(files.shipped_dir() / "new_test.json")
 
 
-def test_labels_can_be_read_as_conditions(folder):
-    assert read_conditions(folder / "train.json") == list(LABELS.values())
-
-
 def test_conditions_as_a_tensor():
     tensor = conditions_tensor([["gray cube", "yellow cylinder"], ["red cube"]])
     assert tensor.shape == (2, 24) and tensor.dtype == torch.float32
@@ -395,21 +356,9 @@ def test_describe_counts(folder):
     assert (counts["pictures"], counts["scenes"], counts["by_objects"]) == (5, 2, {1: 2, 2: 2, 3: 1})
     assert (counts["pairs"], counts["triples"]) == (4, 1)
     assert (counts["pairs_total"], counts["triples_total"]) == (276, 2024)
-    assert (counts["per_class_min"], counts["per_class_max"], counts["singles_max"]) == (0, 3, 1)
     assert counts["test"] == {"conditions": 32, "objects": 72, "unseen": 31}
     assert counts["synthetic"] is False
     json.dumps(counts)
-
-
-def test_the_stand_in_is_read_as_the_courses_files(tmp_path):
-    write_synthetic(tmp_path, scenes=4, processes=1, progress=False)
-    loaded = load_pictures(tmp_path)
-    images, labels = render_pictures(seed=0, num_scenes=4, processes=1)
-    assert np.array_equal(loaded.images.permute(0, 2, 3, 1).numpy(), images)
-    assert np.array_equal(loaded.labels.numpy(), labels)
-    counts = describe(tmp_path)
-    assert counts["synthetic"] is True
-    assert (counts["pictures"], counts["scenes"], counts["by_objects"]) == (12, 4, {1: 4, 2: 4, 3: 4})
 
 
 # ---- PNG files ----

@@ -10,7 +10,7 @@ from lab7.dataset.scenes import EXTENT, MIN_DISTANCE, Scene, has_room, sample_sc
 from lab7.vocabulary import CLASSES
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 5))
 def test_scenes_keep_clevrs_rules(seed, count):
     scene = sample_scene(np.random.default_rng(seed), count)
@@ -43,22 +43,15 @@ def test_scene_numbers_have_streams_of_their_own():
 
 def test_classes_occur_evenly():
     counts = np.zeros(24)
-    for index in range(4000):
+    for index in range(2000):
         for thing in scene_at(0, index).objects:
             counts[thing.label] += 1
-    assert abs(counts / 500 - 1).max() < 0.2  # 500 expected, deviation 21
+    assert abs(counts / 250 - 1).max() < 0.25  # 250 expected, deviation 15
 
 
-def test_first_keeps_the_order():
+def test_first_keeps_the_order_and_no_more_than_fit_are_placed():
     scene = scene_at(0, 0)
     assert scene.first(2).labels == scene.labels[:2]
-    assert scene.objects[0].name == CLASSES[scene.objects[0].label]
-
-
-def test_given_labels_are_kept_and_bad_ones_refused():
-    rng = np.random.default_rng(0)
-    assert sample_scene(rng, labels=[3, 20]).labels == [CLASSES[3], CLASSES[20]]
-    with pytest.raises(ValueError, match="no label twice"):
-        sample_scene(rng, labels=[3, 3])
-    with pytest.raises(ValueError, match="at most 5 objects"):
-        sample_scene(rng, 6)
+    assert scene.labels[0] == CLASSES[scene.objects[0].label]
+    with pytest.raises(ValueError, match="1 to 5 objects, not 6"):
+        sample_scene(np.random.default_rng(0), 6)

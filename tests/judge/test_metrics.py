@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lab7.judge.metrics import Score, difference, exact_match, per_class, per_count, top_k, wilson
-from lab7.vocabulary import CLASSES
+from lab7.judge.metrics import Score, difference, exact_match, per_count, top_k, wilson
 
 
 @pytest.mark.parametrize(
@@ -44,12 +43,10 @@ def test_wilson_holds_the_proportion_and_mirrors(hits_total):
     assert 0 <= low <= hits / total <= high <= 1
     mirrored_low, mirrored_high = wilson(total - hits, total)
     assert (1 - mirrored_high, 1 - mirrored_low) == pytest.approx((low, high), abs=1e-12)
-    assert wilson(hits, total, 0.8)[0] >= low and wilson(hits, total, 0.8)[1] <= high
 
 
 def test_score_arithmetic_and_refusals():
     assert str(Score(47, 72)) == "47/72 = 0.653 [0.538, 0.752]"
-    assert Score(47, 72) + Score(61, 84) == Score(108, 156)
     assert math.isnan(Score(0, 0).accuracy) and (Score(0, 0).low, Score(0, 0).high) == (0.0, 1.0)
     assert set(Score(3, 4).to_dict()) - set(Score(0, 0).to_dict()) == {"accuracy"}
     for hits, total in [(-1, 3), (4, 3), (1, 0)]:
@@ -86,9 +83,8 @@ def test_scores_agree_with_the_oracle(batch):
         (row > 0.5).tolist() == wanted.astype(bool).tolist() for row, wanted in zip(outputs, labels, strict=True)
     )
     assert exact_match(outputs, labels) == Score(exact, len(labels))
-    classes, counts = per_class(outputs, labels), per_count(outputs, labels)
-    assert Score(sum(classes["hits"]), sum(classes["total"])) == top_k(outputs, labels)
     if len(labels):
+        counts = per_count(outputs, labels)
         assert Score(sum(counts["hits"]), sum(counts["total"])) == top_k(outputs, labels)
         assert (sum(counts["exact_hits"]), sum(counts["images"])) == (exact, len(labels))
 
@@ -100,10 +96,6 @@ def test_an_extra_object_is_seen_by_exact_match_only():
     outputs[1, 20] = 0.7  # an object that nobody asked for
     assert top_k(outputs, labels) == Score(4, 4)
     assert exact_match(outputs, labels) == Score(1, 2)
-    table = per_class(outputs, labels)
-    assert list(table["class"]) == list(CLASSES)
-    assert table["extra"].tolist() == [1 if c == 20 else 0 for c in range(24)]
-    assert table.loc[1, ["hits", "total"]].tolist() == [2, 2] and math.isnan(table.loc[0, "accuracy"])
 
 
 def test_per_count_separates_the_numbers_of_objects():

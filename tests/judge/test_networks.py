@@ -12,7 +12,8 @@ from torch import nn
 
 from lab7.dataset.conditions import conditions_tensor
 from lab7.dataset.images import read_png
-from lab7.judge.augmentation import augment, shift, smooth, through_half_size, without
+from lab7.dataset.synthetic import render_pictures
+from lab7.judge.augmentation import augment, shift, smooth, through_size, without
 from lab7.judge.evaluation import scores, shifted_set
 from lab7.judge.metrics import top_k
 from lab7.judge.networks import (
@@ -22,11 +23,10 @@ from lab7.judge.networks import (
     default_judge,
     features,
     load_judge,
-    read_course_checkpoint,
     save_judge,
     second_judge,
 )
-from lab7.judge.training import convolve_by_matrix, fit, rendered, train_judge
+from lab7.judge.training import fit, train_judge
 from lab7.utils import files
 from lab7.utils.files import sha256
 
@@ -38,41 +38,27 @@ def classifier() -> nn.Module:
     return build_classifier().eval()
 
 
-def _save_course(path: Path, classifier: nn.Module, prefix: str = "", **changes) -> Path:
+def _save_course(path: Path, classifier: nn.Module, **changes) -> Path:
     """A checkpoint of the course's form; a change of None drops that weight."""
     state = {**classifier.state_dict(), **{key.replace("__", "."): value for key, value in changes.items()}}
-    torch.save({"model": {prefix + key: value for key, value in state.items() if value is not None}}, path)
+    torch.save({"model": {key: value for key, value in state.items() if value is not None}}, path)
     return path
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_course_checkpoint_round_trip(tmp_path, classifier, prefix):
-    path = _save_course(tmp_path / "checkpoint.pth", classifier, prefix)
+@pytest.mark.parametrize("old", [False, True])
+def test_course_checkpoint_round_trip(tmp_path, classifier, old):
+    path = _save_course(tmp_path / "checkpoint.pth", classifier)
+    if old:  # half precision, from several GPUs, by a PyTorch that counted no batches
+        state = {f"module.{k}": v.half() for k, v in classifier.state_dict().items() if "num_batches" not in k}
+        torch.save({"model": state, "epoch": 3}, path)
     judge = load_judge(path)
     assert judge.is_course and judge.sha256 == sha256(path) and "course" in judge.name
-    pictures = torch.rand(3, 3, 64, 64) * 2 - 1
+    pictures = torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.no_grad():
-        assert torch.allclose(judge.probabilities(pictures), classifier(pictures), atol=1e-6)
-
-
-def test_classifier_has_the_course_form(classifier):
-    state = classifier.state_dict()
-    assert state["fc.0.weight"].shape == (24, 512) and state["fc.0.bias"].shape == (24,)
-    assert len(state) == 122 and "fc.weight" not in state
-    pictures = torch.rand(2, 3, 64, 64)
-    with torch.no_grad():
-        seen = features(classifier, pictures)
-        assert seen.shape == (2, 512)
-        assert torch.equal(classifier.fc(seen), classifier(pictures))
-
-
-def test_half_precision_and_old_checkpoints_are_read(tmp_path, classifier):
-    path = tmp_path / "checkpoint.pth"
-    state = {k: v.half() for k, v in classifier.state_dict().items() if not k.endswith("num_batches_tracked")}
-    torch.save({"model": state, "epoch": 3}, path)
-    read = read_course_checkpoint(path)
-    assert read.keys() == classifier.state_dict().keys()
-    assert read["conv1.weight"].dtype == torch.float32
+        expected = classifier(pictures)
+        assert torch.allclose(judge.probabilities(pictures), expected, atol=5e-3 if old else 1e-6)
+        assert torch.equal(classifier.fc(features(classifier, pictures)), expected)
+    assert classifier.state_dict()["fc.0.weight"].shape == (24, 512) and len(classifier.state_dict()) == 122
 
 
 class _RunsCode:
@@ -89,17 +75,17 @@ def _refusal(path: Path) -> str:
     with pytest.raises(files.UserError) as caught:
         load_judge(path)
     message = str(caught.value)
-    assert path.name in message and "\n" not in message and len(message) < 250
+    assert path.name in message and "\n" not in message and len(message) < 350
     return message
 
 
 def test_unfit_checkpoints_are_refused_in_one_line(tmp_path, classifier):
     path = tmp_path / "checkpoint.pth"
     assert "no such file" in _refusal(path)
-    assert "'fc.0.bias'" in _refusal(_save_course(path, classifier, fc__0__bias=None))
+    assert 'Missing key(s) in state_dict: "fc.0.bias"' in _refusal(_save_course(path, classifier, fc__0__bias=None))
     wrong = torch.zeros(10, 512)
-    assert "(24, 512), but has (10, 512)" in _refusal(_save_course(path, classifier, fc__0__weight=wrong))
-    assert "but has str" in _refusal(_save_course(path, classifier, fc__0__weight="text"))
+    assert "fc.0.weight" in _refusal(_save_course(path, classifier, fc__0__weight=wrong))
+    assert "fc.0.weight" in _refusal(_save_course(path, classifier, fc__0__weight="text"))
     assert "layer1.2.bn1.bias" in _refusal(_save_course(path, classifier, layer1__2__bn1__bias=torch.zeros(64)))
     for other in (classifier.state_dict(), [1, 2], {"model": 3}, {"model": {1: 2}}):
         torch.save(other, path)
@@ -157,9 +143,9 @@ def test_default_judge_prefers_the_course_file(tmp_path, monkeypatch, classifier
 
 def test_probabilities_of_any_size_and_batch(classifier):
     judge = Judge(classifier, "test", "", False)
-    pictures = torch.rand(5, 3, 64, 64, dtype=torch.float64) * 2 - 1
+    pictures = torch.rand(3, 3, 64, 64, dtype=torch.float64) * 2 - 1
     whole = judge.probabilities(pictures)
-    assert whole.shape == (5, 24) and whole.dtype == torch.float32 and not whole.requires_grad
+    assert whole.shape == (3, 24) and whole.dtype == torch.float32 and not whole.requires_grad
     assert ((whole >= 0) & (whole <= 1)).all()
     assert torch.allclose(judge.probabilities(pictures, batch_size=2), whole, atol=1e-6)
     small = nn.functional.avg_pool2d(pictures, 2)
@@ -194,37 +180,27 @@ def test_parts_of_the_augmentation():
     assert steps.abs().max() <= 4 and len(set(steps.tolist())) > 2
     assert moved.min() == 0 and moved.max() == 63  # the border is repeated, nothing comes round from the other side
     assert torch.allclose(smooth(ramp)[..., 4:-4], ramp[..., 4:-4])
-    assert torch.allclose(through_half_size(torch.ones(1, 3, 64, 64)), torch.ones(1, 3, 64, 64))
-    assert through_half_size(ramp).shape == ramp.shape
-
-
-@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (1, 2, 0)])
-def test_convolution_by_matrix_is_the_convolution(size, stride, padding):
-    convolution = nn.Conv2d(5, 7, size, stride, padding, bias=False).double()
-    x = torch.randn(2, 5, 4, 6, dtype=torch.float64, requires_grad=True)
-    expected, ours = convolution(x), convolve_by_matrix(convolution, x)
-    assert torch.allclose(ours, expected)
-    wanted = torch.autograd.grad(expected.square().sum(), [x, convolution.weight])
-    found = torch.autograd.grad(ours.square().sum(), [x, convolution.weight])
-    assert all(torch.allclose(a, b) for a, b in zip(found, wanted, strict=True))
+    assert torch.allclose(through_size(torch.ones(1, 3, 64, 64), 40), torch.ones(1, 3, 64, 64))
+    assert through_size(ramp, 95).shape == ramp.shape
 
 
 def test_training_lowers_the_loss_and_is_repeatable():
-    images, labels = rendered(seed=1, scenes=4, processes=1)
+    images, labels = render_pictures(1, 3, processes=1)
     state = torch.random.get_rng_state()
-    runs = [fit(images, labels, epochs=3, batch_size=6, seed=seed, progress=False) for seed in (0, 0)]
-    runs.append(fit(images, labels, epochs=1, batch_size=12, seed=1, progress=False))
+    how = {"kind": "small", "batch_size": 3, "progress": False}
+    runs = [fit(images, labels, epochs=3, seed=seed, **how) for seed in (0, 0)]
+    runs.append(fit(images, labels, epochs=1, seed=1, **how))
     assert torch.equal(torch.random.get_rng_state(), state)  # nobody else's random numbers change
     (first, losses), (again, _), (other, _) = runs
     assert len(losses) == 3 and losses[-1] < 0.75 * losses[0]
-    weights = [model.state_dict()["layer4.1.conv2.weight"] for model in (first, again, other)]
+    weights = [model.state_dict()["stages.6.0.weight"] for model in (first, again, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
-    assert not first.training and all("forward" not in vars(module) for module in first.modules())
+    assert not first.training
 
 
 def test_train_judge_writes_weights_and_their_record(tmp_path):
     out = tmp_path / "weights" / "judge.safetensors"
-    record = train_judge(out, scenes=4, epochs=1, evaluation_scenes=2, batch_size=4, processes=1, progress=False)
+    record = train_judge(out, scenes=2, epochs=1, evaluation_scenes=2, processes=1, progress=False)
     assert json.loads(out.with_suffix(".json").read_text()) == record
     assert sorted(p.name for p in out.parent.iterdir()) == ["judge.json", "judge.safetensors"]
     assert record["sha256"] == sha256(out) == load_judge(out).sha256
@@ -232,11 +208,12 @@ def test_train_judge_writes_weights_and_their_record(tmp_path):
     assert [row["objects"] for row in record["evaluation"]["clean"]["per_count"]] == [1, 2, 3]
 
 
-def test_a_small_judge_is_trained_read_and_told_apart(tmp_path):
+def test_a_small_judge_is_trained_on_and_read(tmp_path):
     out = tmp_path / "second.safetensors"
-    record = train_judge(
-        out, kind="small", scenes=4, epochs=1, evaluation_scenes=2, batch_size=4, processes=1, progress=False
-    )
+    how = {"kind": "small", "scenes": 2, "epochs": 1, "evaluation_scenes": 1, "processes": 1, "progress": False}
+    train_judge(tmp_path / "first.safetensors", **how)
+    record = train_judge(out, start=tmp_path / "first.safetensors", plain_share=0.5, **how)
+    assert record["first"]["sha256"] == record["settings"]["started_from"] == sha256(tmp_path / "first.safetensors")
     judge = load_judge(out)
     assert isinstance(judge.model, SmallClassifier) and "--kind small" in record["command"]
     assert sum(p.numel() for p in judge.model.parameters()) <= 1_500_000
@@ -244,26 +221,26 @@ def test_a_small_judge_is_trained_read_and_told_apart(tmp_path):
     assert features(judge.model, torch.zeros(1, 3, 64, 64)).shape == (1, 224)
 
 
-@pytest.mark.parametrize("speaker", [default_judge, second_judge])
-def test_shipped_judges_read_unseen_renders(monkeypatch, tmp_path, speaker):
-    monkeypatch.setenv("LAB7_DATA", str(tmp_path))  # no course file there: ours speaks
-    judge = speaker()
-    images, labels = rendered(900_077, scenes=60, processes=1)
+@pytest.mark.parametrize("load", [default_judge, second_judge])
+def test_shipped_judges_read_unseen_renders(monkeypatch, tmp_path, load):
+    monkeypatch.setenv("LAB7_DATA", str(tmp_path))  # no course file there: ours is used
+    judge = load()
+    images, labels = render_pictures(900_077, 20, processes=1)
     clean = scores(judge.probabilities(images.float() / 127.5 - 1), labels)
     assert clean["top_k"]["accuracy"] >= 0.985
-    images, labels = shifted_set(60, processes=1)
+    images, labels = shifted_set(20, processes=1)
     assert scores(judge.probabilities(images.float() / 127.5 - 1), labels)["top_k"]["accuracy"] >= 0.93
 
 
 @pytest.mark.parametrize("name", ["judge", "second_judge"])
-def test_shipped_judges_have_an_honest_record(name):
+def test_shipped_judges_have_their_record(name):
     weights = files.shipped_dir() / "weights" / f"{name}.safetensors"
     record = json.loads(weights.with_suffix(".json").read_text())
     assert record["sha256"] == sha256(weights)
-    exam = record["evaluation"]
-    assert exam["pictures"] >= 6000
+    evaluation = record["evaluation"]
+    assert evaluation["pictures"] >= 6000
     for how in ("clean", "shifted"):
-        score = exam[how]["top_k"]
+        score = evaluation[how]["top_k"]
         assert score["accuracy"] == score["hits"] / score["total"] >= (0.985 if how == "clean" else 0.93)
 
 
