@@ -10,10 +10,12 @@ are read by argparse, for tyro need not be there.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import math
 import multiprocessing
 import os
+import signal
 import sys
 import tarfile
 import tempfile
@@ -224,17 +226,23 @@ def run_until(
 ) -> None:
     """Do the work in a process of its own, which is ended when the time is over; and `meanwhile` now and then."""
     end = time.monotonic() + seconds
-    process = multiprocessing.get_context("spawn").Process(target=work)
+    process = multiprocessing.get_context("spawn").Process(target=in_own_group, args=(work,))
     process.start()
     while process.is_alive() and time.monotonic() < end:
         process.join(max(0.1, min(every, end - time.monotonic())))
         if process.is_alive() and time.monotonic() < end:
             meanwhile()
-    if process.is_alive():
-        process.terminate()  # its own workers end with it
-        process.join(5)
+    if process.is_alive() and process.pid:
+        with contextlib.suppress(ProcessLookupError):  # it has not even begun
+            os.killpg(process.pid, signal.SIGKILL)  # with all that it started
         process.kill()
-        time.sleep(3)
+        process.join()
+
+
+def in_own_group(work: Callable[[], object]) -> None:
+    """Do the work as the head of a new process group, which can be ended as a whole."""
+    os.setpgid(0, 0)
+    work()
 
 
 def save_average(folder: Path, preset: Preset, out: Path) -> None:
