@@ -13,7 +13,7 @@ export PYTHONPATH=. PYTHONUNBUFFERED=1
 "$python" - <<'END'
 import importlib.util, sys
 
-needed = "accelerate numba numpy pandas PIL safetensors torch torchmetrics torchvision tqdm".split()
+needed = "accelerate numba numpy pandas PIL safetensors torch torchvision tqdm".split()
 if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
     sys.exit(f"gpu.sh: {', '.join(missing)} cannot be imported by {sys.executable}; bring wheels")
 END
