@@ -37,7 +37,7 @@ from lab7.dataset.normalizer import fit_normaliser
 from lab7.dataset.synthetic import write_synthetic
 from lab7.judge.networks import default_judge, second_judge
 from lab7.pipeline import build_model, save_weights
-from lab7.training import run_log
+from lab7.training import run as training_run
 from lab7.training.loop import train
 from lab7.training.run_folder import losses, read_metrics
 from lab7.utils.files import Failure, UserError, data_dir, read_json, runs_dir, write_json
@@ -202,7 +202,7 @@ def measured_speed(presets: list[Preset], plan: Plan) -> float:
 
 def train_noting(preset: Preset, run: Path, steps: int) -> None:
     """Train, with a line of metrics after so many steps."""
-    run_log.LOG_EVERY = steps
+    training_run.LOG_EVERY = steps
     train(preset, run.name, runs=run.parent, progress=False)
 
 

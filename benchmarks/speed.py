@@ -99,13 +99,16 @@ def train(n_feature: int = 48, image_size: int = 32, threads: int = 2) -> None:
 def muon(threads: int = 2) -> None:
     """One step of lab7's Muon and of PyTorch's own on the matrices of preset laptop."""
     torch.set_num_threads(threads)
-    plan, optimizers = get_preset("laptop").train, {}
-    for name, kind in (("lab7.Muon", Muon), ("torch.optim.Muon", torch.optim.Muon)):
+    plan, optimizers = get_preset("laptop").train, dict[str, torch.optim.Optimizer]()
+    for name in ("lab7.Muon", "torch.optim.Muon"):
         kernels = build_model(get_preset("laptop")).matrices()  # type: ignore[operator]
         matrices = [torch.nn.Parameter(kernel.detach().flatten(1)) for kernel in kernels]  # PyTorch's takes no others
         for weight in matrices:
             weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-        optimizers[name] = kind(matrices, lr=plan.muon_learning_rate, weight_decay=plan.weight_decay)
+        if name == "lab7.Muon":
+            optimizers[name] = Muon(matrices, [], plan)
+        else:
+            optimizers[name] = torch.optim.Muon(matrices, plan.muon_learning_rate, plan.weight_decay)
     seconds = in_turns({name: optimizer.step for name, optimizer in optimizers.items()}, turns=5)
     print(machine_line())
     rows = [(name, f"{1000 * one:.0f}", f"{one / seconds['lab7.Muon']:.1f}") for name, one in seconds.items()]

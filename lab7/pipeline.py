@@ -58,17 +58,6 @@ def save_weights(path: Path | str, model: nn.Module, normaliser: Normaliser, pre
         for name, value in model.state_dict().items()
     }
     tensors |= {f"normaliser.{key}": value for key, value in normaliser.state().items()}
-    _write_weights(path, tensors, preset)
-
-
-def relabel_weights(path: Path, preset: Preset) -> None:
-    """Write another configuration into a file of `save_weights`, whose weights stay as they are; atomically."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    _write_weights(path, tensors, preset)
-
-
-def _write_weights(path: Path | str, tensors: dict[str, Tensor], preset: Preset) -> None:
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"lab7": json.dumps(config.to_dict(preset))})
 

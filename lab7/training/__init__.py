@@ -1,1 +1,1 @@
-"""The loop, its optimizers and learning rates, and the folder that a run leaves."""
+"""The training loop, its optimizers and learning-rate schedules, and the folder of a run."""

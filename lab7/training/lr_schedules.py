@@ -1,4 +1,4 @@
-"""How long a run is, when it draws pictures, and how its learning rate moves."""
+"""The length of a run, its learning-rate schedule, and the exponential moving average of its weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Length:
 
 
 def run_length(plan: TrainConfig, num_pictures: int) -> Length:
-    """Whole batches only; snapshots lie evenly on the logarithm of the epochs (of the steps in a run of less)."""
+    """Whole batches only; snapshots lie evenly on the logarithm of the epochs (of the steps in less than an epoch)."""
     batch = min(plan.batch_size, num_pictures)
     per_epoch = num_pictures // batch
     steps = per_epoch * plan.epochs
@@ -40,11 +40,10 @@ def run_length(plan: TrainConfig, num_pictures: int) -> Length:
 
 
 def rate_factor(plan: TrainConfig, step: int, length: Length) -> float:
-    """The learning rate of a step as a fraction of the highest.
+    """The learning rate of a step as a fraction of the highest; all schedules begin with a linear warm-up.
 
-    "linear" and "cosine" fall to 0 over the run step by step; "report" falls linearly by epoch, as the report
-    does; "constant" stays. In the loop "report" is multiplied by the plateau's factor, and "plateau" is that factor
-    alone. A linear warm-up precedes all.
+    "linear" and "cosine" fall to 0 step by step; "report" falls linearly by epoch, as in the report; "constant" stays.
+    For "report" and "plateau" the loop also multiplies by the factor of Plateau.
     """
     if step < plan.warmup_steps:
         return (step + 1) / (plan.warmup_steps + 1)
@@ -59,12 +58,12 @@ def rate_factor(plan: TrainConfig, step: int, length: Length) -> float:
 
 
 class Plateau:
-    """The report's second plan: a factor that falls by 0.95 after more than 5 scorings without a better accuracy,
-    counted for each list on its own (ReduceLROnPlateau on both test accuracies)."""
+    """A factor that falls by 0.95 after more than 5 evaluations without a better accuracy, counted for each list on its
+    own: the report's ReduceLROnPlateau on both test accuracies."""
 
     def __init__(self) -> None:
-        self._optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-        self._plans: dict[str, ReduceLROnPlateau] = {}
+        self._optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)  # its lr is the factor
+        self._schedulers: dict[str, ReduceLROnPlateau] = {}
 
     @property
     def factor(self) -> float:
@@ -72,24 +71,21 @@ class Plateau:
 
     def step(self, accuracies: dict[str, float]) -> None:
         for name, accuracy in accuracies.items():
-            self._plan(name).step(accuracy)
+            self._scheduler(name).step(accuracy)
 
-    def _plan(self, name: str) -> ReduceLROnPlateau:
-        if name not in self._plans:
-            self._plans[name] = ReduceLROnPlateau(self._optimizer, mode="max", factor=0.95, patience=5)
-        return self._plans[name]
+    def _scheduler(self, name: str) -> ReduceLROnPlateau:
+        if name not in self._schedulers:
+            self._schedulers[name] = ReduceLROnPlateau(self._optimizer, mode="max", factor=0.95, patience=5)
+        return self._schedulers[name]
 
     def state_dict(self) -> dict[str, Any]:
-        keys = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
-        return {
-            "factor": self.factor,
-            "plans": {name: {key: getattr(plan, key) for key in keys} for name, plan in self._plans.items()},
-        }
+        lists = {name: scheduler.state_dict() for name, scheduler in self._schedulers.items()}
+        return {"factor": self.factor, "lists": lists}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, values in state["lists"].items():
+            self._scheduler(name).load_state_dict(values)
         self._optimizer.param_groups[0]["lr"] = state["factor"]
-        for name, values in state["plans"].items():
-            vars(self._plan(name)).update(values)
 
 
 def ema_update(decay: float) -> Callable[[Any, Any, Any], None]:

@@ -1,4 +1,4 @@
-"""A run's folder: what is written there, and how a run that was stopped is found again.
+"""The files of a run's folder, and how a stopped run is opened again.
 
 runs/NAME/config.json  metrics.jsonl  checkpoint.pt  samples/step_*.png  weights.safetensors  result.json
 """
@@ -43,25 +43,13 @@ def open_run(folder: Path, preset: Preset, resume: bool) -> dict[str, Any] | Non
 
 
 def first_difference(before: Preset, now: Preset) -> str:
-    """The first setting in which two presets differ, told as "section.field=A, not B"; "" if there is none."""
+    """The first setting in which two presets differ, as "section.field=A, not B"; "" if there is none."""
     old, new = config.to_dict(before), config.to_dict(now)
     for path in config.field_names():
         section, name = path.split(".")
         if old[section][name] != new[section][name]:
             return f"{path}={old[section][name]}, not {new[section][name]}"
     return ""
-
-
-def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write the checkpoint under a temporary name, flush it to the disk, rename it over the last one."""
-    with atomic_path(folder / "checkpoint.pt") as temporary:
-        torch.save(state, temporary)
-
-
-def append_metrics(folder: Path, line: dict[str, Any]) -> None:
-    """Add one line to metrics.jsonl."""
-    with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -77,20 +65,20 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def losses(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The lines of a metrics.jsonl that tell a loss; others tell accuracies, or how much the network listens."""
+    """The lines of a metrics.jsonl that hold a loss; others hold accuracies or the condition sensitivity."""
     return [line for line in lines if "loss" in line]
 
 
-def carry_on(before: Path, folder: Path) -> None:
-    """Give a new run's folder the curve and the pictures of the finished run that it begins with."""
-    if not (before / "result.json").exists():  # weights that lie elsewhere
+def copy_metrics(finished: Path, folder: Path) -> None:
+    """Copy the curve and the pictures of a finished run into the folder of the run that starts from its weights."""
+    if not (finished / "result.json").exists():  # a file of weights outside a run
         return
-    for path in (*before.glob("metrics.jsonl"), *before.glob("samples/step_*.png")):
-        with atomic_path(folder / path.relative_to(before)) as temporary:
+    for path in (*finished.glob("metrics.jsonl"), *finished.glob("samples/step_*.png")):
+        with atomic_path(folder / path.relative_to(finished)) as temporary:
             shutil.copyfile(path, temporary)
 
 
 def trim_metrics(folder: Path, step: int) -> None:
-    """Forget what was told after the checkpoint at `step`: the resumed run tells it again."""
+    """Drop the lines after the checkpoint at `step`: the resumed run writes them again."""
     kept = [json.dumps(line) for line in read_metrics(folder) if line["step"] <= step]
     write_text(folder / "metrics.jsonl", "".join(line + "\n" for line in kept))

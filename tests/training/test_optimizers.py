@@ -3,7 +3,7 @@ import torch
 
 from lab7.config import get_preset, override
 from lab7.pipeline import build_model
-from lab7.training.optimizers import Muon, MuonAndAdamW, make_optimizer, orthogonal
+from lab7.training.optimizers import Muon, make_optimizer, orthogonal
 from lab7.utils.files import UserError
 
 
@@ -84,7 +84,7 @@ def test_muon_refuses_a_network_without_matrices():
 def test_a_quadratic_is_descended(plan):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
-    optimizer = MuonAndAdamW(model, [model[0].weight], plan.train)
+    optimizer = Muon([model[0].weight], [model[0].bias, *model[1].parameters()], plan.train)
     x = torch.randn(64, 8)
     losses = []
     for _ in range(100):
@@ -107,12 +107,13 @@ def test_a_matrix_becomes_orthogonal_and_keeps_its_directions(shape):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_our_muon_takes_the_steps_of_pytorchs(precision, monkeypatch):
+def test_our_muon_takes_the_steps_of_pytorchs(precision, monkeypatch, plan):
     monkeypatch.setattr("lab7.training.optimizers.choose_precision", lambda device: precision)
     generator = torch.Generator().manual_seed(0)
     begin = [torch.randn(shape, generator=generator) for shape in ((24, 90), (90, 24))]
     ours, theirs = ([torch.nn.Parameter(value.clone()) for value in begin] for _ in range(2))
-    optimizers = Muon(ours, lr=0.02, weight_decay=0.1), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1)
+    plan = override(plan, ["weight_decay=0.1"]).train
+    optimizers = Muon(ours, [], plan), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1)
     for _ in range(4):
         for mine, its in zip(ours, theirs, strict=True):
             mine.grad = torch.randn(mine.shape, generator=generator)

@@ -1,4 +1,4 @@
-"""How much a network listens: measured on a network that is deaf, one that hears, and for any normalisation."""
+"""Condition sensitivity: of a network that uses the condition, one that ignores it, and with any normalisation."""
 
 import math
 
@@ -12,21 +12,21 @@ from lab7.dataset.images import Pictures
 from lab7.dataset.normalizer import Normaliser, fit_normaliser
 from lab7.pipeline import Pipeline
 from lab7.schedule import NoiseSchedule
-from lab7.training.sensitivity import NOISE, condition_sensitivity, some_pictures, told_of
+from lab7.training.sensitivity import NOISE, condition_sensitivity, sensitivity_record
 
 SIZE = 8
 
 
 class Knowing(nn.Module):
-    """Predicts x_0 as the sum of the patterns of what it is told of, and a grey if it is deaf."""
+    """Predicts x_0 as the sum of the patterns of its condition, or a grey if it ignores it."""
 
-    def __init__(self, patterns, deaf=False):
+    def __init__(self, patterns, ignores=False):
         super().__init__()
-        self.patterns, self.deaf, self.asked_at = nn.Parameter(patterns), deaf, []
+        self.patterns, self.ignores, self.asked_at = nn.Parameter(patterns), ignores, []
 
     def forward(self, x_t, t, condition):
         self.asked_at.append(int(t[0]))
-        return torch.einsum("bk,kchw->bchw", condition * (0 if self.deaf else 1), self.patterns)
+        return torch.einsum("bk,kchw->bchw", condition * (0 if self.ignores else 1), self.patterns)
 
 
 @pytest.fixture
@@ -48,12 +48,14 @@ def pipeline(model, normaliser):
     return Pipeline(model, NoiseSchedule("cosine", 1000), normaliser, preset)
 
 
-def test_the_deaf_are_told_from_those_who_listen(pictures):
+def test_a_network_that_ignores_the_condition_has_none(pictures):
     some, patterns = pictures
     normaliser = Normaliser(torch.full((3, SIZE, SIZE), -1 / 255), torch.tensor(0.1))
-    heard = condition_sensitivity(pipeline(Knowing(patterns / 0.1), normaliser), some)
-    assert heard.shape == (6,) and (heard > 1).all()  # without an object the error is several times as large
-    assert condition_sensitivity(pipeline(Knowing(patterns / 0.1, deaf=True), normaliser), some).tolist() == [0] * 6
+    sensitivity = condition_sensitivity(pipeline(Knowing(patterns / 0.1), normaliser), some)
+    assert (
+        sensitivity.shape == (6,) and (sensitivity > 1).all()
+    )  # without an object the error is several times as large
+    assert condition_sensitivity(pipeline(Knowing(patterns / 0.1, ignores=True), normaliser), some).tolist() == [0] * 6
 
 
 @pytest.mark.parametrize("kind", ["deviation", "plain", "whitened"])
@@ -69,10 +71,12 @@ def test_the_noise_is_as_strong_beside_the_pixels_with_any_normalisation(kind, p
     assert scale * math.sqrt((1 - alpha_bar) / alpha_bar) == pytest.approx(NOISE * SIZE / 64, rel=0.01)
 
 
-def test_the_pictures_looked_at_are_spread_evenly(pictures):
-    some, _ = pictures
-    assert some_pictures(some, 3).names == ["0.png", "2.png", "5.png"]
-    assert some_pictures(some).names == some.names
+def test_at_most_so_many_pictures_are_measured_evenly_spread(pictures, monkeypatch):
+    some, patterns = pictures
+    able = pipeline(Knowing(patterns), fit_normaliser(some.images, "plain"))
+    every = condition_sensitivity(able, some)
+    monkeypatch.setattr("lab7.training.sensitivity.PICTURES", 3)
+    torch.testing.assert_close(condition_sensitivity(able, some), every[[0, 2, 5]])
 
 
 def result(seed, *values):
@@ -109,4 +113,4 @@ def test_what_is_kept_is_the_curve_and_the_last_measurement():
         {"step": 1, "images": 32, "condition_sensitivity": 0.0123456},
         {"step": 2, "loss": 0.4},
     ]
-    assert told_of(torch.tensor([0.25, 0.5]), lines) == {"by_picture": [0.25, 0.5], "curve": [[32, 0.01235]]}
+    assert sensitivity_record(torch.tensor([0.25, 0.5]), lines) == {"by_picture": [0.25, 0.5], "curve": [[32, 0.01235]]}

@@ -1,0 +1,230 @@
+"""A training run around its loop: set-up, resume, log, snapshots, evaluation, checkpoints and result."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from lab7.config import Preset, to_dict
+from lab7.dataset.conditions import held_out_pairs, load_list, without_pairs
+from lab7.dataset.images import Pictures, save_grid
+from lab7.dataset.layout import load_pictures
+from lab7.dataset.normalizer import fit_normaliser
+from lab7.pipeline import Pipeline, build_model, make_schedule, save_weights, start_from, weights_file
+from lab7.training.lr_schedules import Plateau, ema_update, run_length
+from lab7.training.optimizers import make_optimizer
+from lab7.training.run_folder import copy_metrics, open_run, read_metrics, trim_metrics
+from lab7.training.sensitivity import condition_sensitivity, sensitivity_record
+from lab7.utils.files import Failure, UserError, atomic_path, data_dir, read_json, sha256, short, write_json
+from lab7.utils.memory import keep_memory
+from lab7.utils.provenance import choose_precision, device_name, provenance
+
+Evaluate = Callable[[Pipeline], dict[str, float]]
+"""The accuracy in [0, 1] on each list, for the learning-rate schedules "plateau" and "report"."""
+
+LOG_EVERY = 50  # steps between lines of metrics.jsonl
+UNTRAINED: dict[str, Any] = {"steps": 0, "epochs": 0.0, "images_seen": 0, "seconds": 0.0}
+
+
+class Run:
+    """What a run trains, how far it is, and what its main process writes; `train` names the errors."""
+
+    def __init__(
+        self,
+        preset: Preset,
+        folder: Path,
+        resume: bool = False,
+        start: Path | None = None,
+        evaluate: Evaluate | None = None,
+        progress: bool = True,
+        data: Path | None = None,
+    ) -> None:
+        state = open_run(folder, preset, resume)
+        self.preset, self.folder, self.evaluate, self.data = preset, folder, evaluate, data
+        self.accelerator = Accelerator(mixed_precision="no")  # the loop itself has the autocast
+        self.main, device, plan = self.accelerator.is_main_process, self.accelerator.device, preset.train
+        self.progress, self.precision = progress and self.main, choose_precision(device, plan.precision)
+        if device.type == "cpu":
+            keep_memory()
+        self.pictures = _load_pictures(preset, data).to(device)
+        self.length = run_length(plan, len(self.pictures))
+
+        net, self.before, self.start = build_model(preset, plan.seed), UNTRAINED, None if state else start
+        if self.start:
+            self.before = self._load_start(net, self.start)
+        self.net = net.to(device).to(memory_format=torch.channels_last)
+        update = ema_update(plan.ema_decay)
+        self.average = AveragedModel(net, multi_avg_fn=update, use_buffers=True) if plan.ema_decay else None
+        self.model, self.optimizer = self.accelerator.prepare(net, make_optimizer(plan, net))
+        if plan.compile:
+            self.model = torch.compile(self.model)
+        self.plateau, self.step, self.seconds = Plateau(), 0, 0.0
+        loss = preset.diffusion
+        self.loss_options = loss.target, loss.drop_probability, loss.timestep_sampling, loss.loss_weighting
+        normaliser = fit_normaliser(self.pictures.images, preset.data.normalise).to(device)
+        drawn_from = self.net if self.average is None else self.average.module
+        self.pipeline = Pipeline(drawn_from, make_schedule(preset).to(device), normaliser, preset)
+        self.sensitivity: Tensor | None = None  # (B,) at the last snapshot
+        if state:
+            self._load_state(state)
+        self.finished = self.step == self.length.steps and (folder / "result.json").exists()
+
+    def begin(self) -> None:
+        """Write the settings, drop metrics after the last checkpoint, and start the clock."""
+        if self.main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if self.start:
+                copy_metrics(weights_file(self.start).parent, self.folder)
+                self._save_checkpoint()  # so that a resume needs no `start`
+            trim_metrics(self.folder, self.before["steps"] + self.step)
+            write_json(self.folder / "config.json", {"run": self.folder.name} | to_dict(self.preset))
+            device = device_name(self.accelerator.device)
+            self._print(f"{self.length.steps} steps of {self.length.batch} pictures in {self.precision} on {device}")
+        self.accelerator.wait_for_everyone()
+        self.model.train()
+        self._losses: list[float] = []  # since the last line of metrics.jsonl, which was written at `_window`
+        self._window = time.monotonic()
+        self._began = self._window - self.seconds
+        self._bar = tqdm(
+            total=self.length.steps, initial=self.step, desc=self.folder.name, unit="step", disable=not self.progress
+        )
+
+    def mean_loss(self, loss: Tensor, index: Tensor) -> float:
+        """The mean of the loss over all processes; Failure with step, pictures and advice if it is not finite."""
+        value = float(self.accelerator.reduce(loss.detach(), reduction="mean"))
+        if math.isfinite(value):
+            return value
+        names = [self.pictures.names[i] for i in index.tolist()]
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        raise Failure(
+            f"{short(self.folder)}: the loss is {value} at step {self.step} (pictures {shown}); lower learning_rate, "
+            "set clip_norm=1 or precision=fp32, then train again under another --name; the last good checkpoint is kept"
+        )
+
+    def after_step(self, loss: float, rate: float) -> None:
+        """Count and log a step; now and then draw pictures, evaluate, and save a checkpoint."""
+        plan = self.preset.train
+        self.step += 1
+        self.seconds = time.monotonic() - self._began
+        self._log(loss, rate)
+        pause = time.monotonic()
+        if self.step in self.length.snapshots and self.main:
+            self._snapshot()
+        if (
+            self.evaluate
+            and plan.evaluate_every
+            and self.step % (plan.evaluate_every * self.length.steps_per_epoch) == 0
+        ):
+            scores = broadcast_object_list([self.evaluate(self.pipeline) if self.main else None])[0]
+            if plan.lr_schedule in ("plateau", "report"):
+                self.plateau.step(scores)
+            self._append({"step": self.total["steps"], "accuracy": scores, "plateau": self.plateau.factor})
+        self.model.train()  # drawing changed it
+        self._window += time.monotonic() - pause
+        if self.main and (self.step % plan.save_every == 0 or self.step == self.length.steps):
+            self._save_checkpoint()
+
+    def finish(self) -> Path:
+        """Write weights.safetensors and result.json; returns the folder."""
+        self._bar.close()
+        if self.main:
+            weights, total = self.folder / "weights.safetensors", self.total
+            save_weights(weights, self.pipeline.model, self.pipeline.normaliser, self.preset)
+            if self.length.snapshots and (self.sensitivity is None or self.step not in self.length.snapshots):
+                self.sensitivity = condition_sensitivity(self.pipeline, self.pictures)
+            result: dict[str, Any] = {"name": self.folder.name, "preset": self.preset.name}
+            result |= {"settings": to_dict(self.preset), "seed": self.preset.train.seed, "steps": total["steps"]}
+            result |= {"epochs": round(total["epochs"], 3), "images_seen": total["images_seen"]}
+            result |= {"seconds": round(total["seconds"], 1), "precision": self.precision}
+            result |= {"started_from": self.before} if self.before != UNTRAINED else {}
+            result |= provenance(self.accelerator.device)
+            result |= {"processes": self.accelerator.num_processes, "pictures": len(self.pictures)}
+            if self.sensitivity is not None:
+                result["condition_sensitivity"] = sensitivity_record(self.sensitivity, read_metrics(self.folder))
+            write_json(self.folder / "result.json", result | {"weights_sha256": sha256(weights)})
+        self.accelerator.wait_for_everyone()
+        return self.folder
+
+    @property
+    def total(self) -> dict[str, Any]:
+        """What was trained so far, with what the run started from, under the names of result.json."""
+        here = {"steps": self.step, "epochs": self.step / self.length.steps_per_epoch}
+        here |= {"images_seen": self.step * self.length.batch, "seconds": self.seconds}
+        return {name: self.before[name] + value for name, value in here.items()}
+
+    def _log(self, loss: float, rate: float) -> None:
+        """Move the progress bar, and write the mean loss since the last line every LOG_EVERY steps."""
+        self._losses.append(loss)
+        self._bar.update()
+        if self.step % LOG_EVERY and self.step != self.length.steps:
+            return
+        speed = len(self._losses) * self.length.batch / (time.monotonic() - self._window)
+        mean, total = sum(self._losses) / len(self._losses), self.total
+        self._bar.set_postfix_str(f"loss {mean:.4f}, {speed:.0f} images/s", refresh=False)
+        line = {"step": total["steps"], "epoch": round(total["epochs"], 4), "images": total["images_seen"]}
+        line |= {"loss": mean, "learning_rate": rate, "images_per_second": round(speed, 1)}
+        self._append(line | {"seconds": round(total["seconds"], 1)})
+        self._losses, self._window = [], time.monotonic()
+
+    def _snapshot(self) -> None:
+        """Draw four conditions of each list, always from the same noise, and measure the condition sensitivity."""
+        total, conditions = self.total, load_list("test", self.data)[:4] + load_list("new_test", self.data)[:4]
+        strip = self.folder / "samples" / f"step_{total['steps']:07d}.png"
+        save_grid(self.pipeline(conditions, num_candidates=1), strip, columns=len(conditions))
+        self.sensitivity = condition_sensitivity(self.pipeline, self.pictures)
+        mean = self.sensitivity.mean().item()
+        self._append({"step": total["steps"], "images": total["images_seen"], "condition_sensitivity": mean})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        if self.main:
+            with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def _save_checkpoint(self) -> None:
+        parts = {"model": self.net, "average": self.average, "optimizer": self.optimizer, "plateau": self.plateau}
+        state = {name: {} if part is None else part.state_dict() for name, part in parts.items()}
+        with atomic_path(self.folder / "checkpoint.pt") as temporary:
+            torch.save(state | {"step": self.step, "seconds": self.seconds, "before": self.before}, temporary)
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.plateau.load_state_dict(state["plateau"])
+        self.step, self.seconds, self.before = state["step"], state["seconds"], state["before"]
+
+    def _load_start(self, net: torch.nn.Module, start: Path) -> dict[str, Any]:
+        """Give `net` the weights in `start`; returns whose they are and, if known, how long they were trained."""
+        path, fresh = start_from(net, start)
+        new = f"; new are {', '.join(fresh[:3])}{' and more' if fresh[3:] else ''}" if fresh else ""
+        self._print(f"begins with {short(path)}{new}")
+        stored = path.parent / "result.json"
+        result = read_json(stored, "a run's result") if stored.exists() else {}
+        keys = ("name", "commit", "device", "precision", *UNTRAINED, "started_from")
+        return UNTRAINED | {"weights_sha256": sha256(path)} | {key: result[key] for key in keys if key in result}
+
+    def _print(self, line: str) -> None:
+        if self.progress:
+            tqdm.write(f"{self.folder.name}: {line}", file=sys.stderr)  # stdout is for results
+
+
+def _load_pictures(preset: Preset, data: Path | None) -> Pictures:
+    pictures = load_pictures(data or data_dir(), preset.data.image_size)
+    if preset.data.holdout_pairs:
+        pictures = pictures.chosen(without_pairs(pictures.labels, held_out_pairs()))
+        if not len(pictures):
+            raise UserError("holdout_pairs=true leaves no picture to train on; render more scenes, or set it to false")
+    return pictures
