@@ -6,19 +6,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, get_type_hints
 
+from lab7.utils import settings
 from lab7.utils.files import UserError
-from lab7.utils.settings import (
-    Count,
-    CountOrNone,
-    NotNegative,
-    Positive,
-    Precision,
-    Range,
-    Seed,
-    Share,
-    parse_value,
-    suggest,
-)
+from lab7.utils.settings import Count, CountOrNone, NotNegative, Positive, Precision, Range, Seed, Share
 
 SamplerName = Literal["ddpm", "ddim", "dpm_solver_pp", "sde_dpm_solver_pp"]
 
@@ -57,9 +47,7 @@ class EfficientConfig:
     embedding: Count = 192  # width of time, label and object tokens
     tokens: bool = True  # one token for each object, for attention
     tokens_at: Literal["lowest", "all"] = "lowest"  # the levels that attend to them
-    scale_by: Literal["one_plus", "product"] = (
-        "one_plus"  # how the condition scales a block: (1 + c) * h + t or c * h + t
-    )
+    scale_by: Literal["one_plus", "product"] = "one_plus"  # modulation of a block: (1 + c) * h + t; c * h + t
 
 
 @dataclass(frozen=True)
@@ -133,8 +121,8 @@ class JudgeConfig:
 class Preset:
     """All choices of a run."""
 
-    name: str
-    what: str  # one line for a reader
+    name: str = ""
+    what: str = ""  # one line for a reader
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     efficient: EfficientConfig = field(default_factory=EfficientConfig)
@@ -146,81 +134,11 @@ class Preset:
 
 _SECTIONS: dict[str, Any] = {f.name: f.default_factory for f in fields(Preset) if f.name not in ("name", "what")}
 
-_SMALL = Preset(
-    name="small",
-    what="the report's U-Net from scratch, at a size for two CPU cores: an hour an arm with bf16, two without",
-    data=DataConfig(image_size=32),
-    model=ModelConfig(n_feature=48),
-    train=TrainConfig(epochs=24, warmup_steps=200),
-)
-_LAPTOP = Preset(
-    name="laptop",
-    what="our own U-Net from scratch on two CPU cores: an hour with bf16 in hardware, four without",
-    model=ModelConfig(network="efficient"),
-    efficient=EfficientConfig(tokens_at="all"),
-    diffusion=DiffusionConfig("shifted", target="x_0", loss_weighting="v", timestep_sampling="logit_normal"),
-    train=TrainConfig(epochs=24, batch_size=48, optimizer="muon", weight_decay=0.01, warmup_steps=200, save_every=1000),
-    sampling=SamplingConfig(sampler="sde_dpm_solver_pp", num_steps=8, t_end=0.25),
-)
-_ALL = (
-    Preset(
-        name="smoke",
-        what="everything from scratch at toy size, in about two minutes",
-        data=DataConfig(scenes=60, image_size=32),
-        model=ModelConfig(n_feature=8),
-        efficient=EfficientConfig(widths=(32, 32), blocks=(1, 1), embedding=32),
-        diffusion=DiffusionConfig(num_steps=100),
-        train=TrainConfig(epochs=3, save_every=10, snapshots=2, ema_decay=0.9),
-        sampling=SamplingConfig(num_steps=5, samples=1),
-        judge=JudgeConfig(judge_scenes=60, judge_epochs=1, evaluation_scenes=20),
-    ),
-    replace(
-        _SMALL,
-        name="quick",
-        what="shipped weights and recorded runs; trains only a short demonstration",
-        train=replace(_SMALL.train, max_steps=60, save_every=60, snapshots=3),
-    ),
-    _SMALL,
-    replace(
-        _SMALL,
-        name="short",
-        what="the same, narrow and stopped early: eight minutes an arm on one core, to see which begins to obey",
-        model=ModelConfig(n_feature=24),
-        train=TrainConfig(epochs=5, warmup_steps=100),
-        sampling=SamplingConfig(num_steps=25, samples=2),
-    ),
-    _LAPTOP,
-    Preset(
-        name="course",
-        what="the report's own hyperparameters, for one GPU",
-        data=DataConfig(normalise="plain"),
-        diffusion=DiffusionConfig(drop_probability=0.0),
-        train=TrainConfig(lr_schedule="report", clip_norm=0.0, ema_decay=0.0, evaluate_every=5),
-        sampling=SamplingConfig(sampler="ddpm", num_steps=1000, guidance_scale=1.0),
-    ),
-    replace(
-        _LAPTOP,
-        name="best",
-        what="the strongest model that we know how to train, for one or more GPUs",
-        efficient=EfficientConfig(patch=2, widths=(128, 256, 384), blocks=(2, 2, 3), embedding=512),
-        train=replace(
-            _LAPTOP.train,
-            epochs=300,
-            batch_size=128,
-            warmup_steps=1000,
-            ema_decay=0.9998,
-            compile=True,
-            save_every=2000,
-        ),
-    ),
-)
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
-
 
 def get_preset(name: str) -> Preset:
     """The preset of that name; UserError with the known names otherwise."""
     if name not in PRESETS:
-        raise UserError(f"unknown preset '{name}'{suggest(name, PRESETS)}; known: {', '.join(PRESETS)}")
+        raise UserError(f"unknown preset '{name}'{settings.suggest(name, PRESETS)}; known: {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
@@ -229,28 +147,29 @@ def field_names() -> list[str]:
     return [f"{section}.{f.name}" for section, kind in _SECTIONS.items() for f in fields(kind)]
 
 
-def override(preset: Preset, settings: Iterable[str]) -> Preset:
+def override(preset: Preset, changes: Iterable[str]) -> Preset:
     """The preset with settings such as "batch_size=16" or "train.seed=3" changed.
 
     A field may be named alone where only one section has it. Raises UserError for an unknown or ambiguous field
-    (with the nearest name) and for a value that is not of the field's type or lies outside its range.
+    (with the nearest name), for a value that is not of the field's type or lies outside its range, and for settings
+    that contradict each other.
     """
-    for setting in settings:
-        path, equals, text = setting.partition("=")
+    for change in changes:
+        path, equals, text = change.partition("=")
         if not equals:
-            raise UserError(f"setting '{setting}' is not of the form field=value, such as batch_size=16")
+            raise UserError(f"setting '{change}' is not of the form field=value, such as batch_size=16")
         section, name = _find_field(path.strip())
-        part = getattr(preset, section)
-        value = parse_value(_kind(type(part), name), text.strip(), path.strip())
-        preset = replace(preset, **{section: replace(part, **{name: value})})
+        part = _changed(getattr(preset, section), name, text.strip(), path.strip())
+        preset = replace(preset, **{section: part})
+    if preset.sampling.guidance_from > preset.sampling.guidance_to:
+        raise UserError("guidance_from must not be greater than guidance_to")
     return preset
 
 
 def change_sampling(sampling: SamplingConfig, **changes: Any) -> SamplingConfig:
     """A SamplingConfig with some fields changed and checked, as `override` does; None leaves a field as it is."""
-    given = {name: value for name, value in changes.items() if value is not None}
-    preset = Preset(name="", what="", sampling=sampling)
-    return override(preset, [f"sampling.{name}={_text(value)}" for name, value in given.items()]).sampling
+    texts = [f"sampling.{name}={_text(value)}" for name, value in changes.items() if value is not None]
+    return override(Preset(sampling=sampling), texts).sampling
 
 
 def to_dict(preset: Preset) -> dict[str, Any]:
@@ -260,23 +179,21 @@ def to_dict(preset: Preset) -> dict[str, Any]:
 
 def from_dict(values: dict[str, Any], where: str = "config") -> Preset:
     """The preset that `to_dict` wrote; UserError for a field that this version does not know, or a bad value."""
-    sections = {}
-    for section, kind in _SECTIONS.items():
-        given = values.get(section, {})
-        if unknown := set(given) - {f.name for f in fields(kind)}:
-            raise UserError(
-                f"{where}: unknown setting '{section}.{min(unknown)}'; it was made by another version of lab7, "
-                "train the run again"
-            )
-        parsed = {
-            name: parse_value(_kind(kind, name), _text(value), f"{where}: {name}") for name, value in given.items()
-        }
-        sections[section] = kind(**parsed)
-    return Preset(name=values["name"], what=values["what"], **sections)
+    preset = Preset(name=values["name"], what=values["what"])
+    for section in _SECTIONS:
+        for name, value in values.get(section, {}).items():
+            if f"{section}.{name}" not in field_names():
+                advice = "it was made by another version of lab7, train the run again"
+                raise UserError(f"{where}: unknown setting '{section}.{name}'; {advice}")
+            part = _changed(getattr(preset, section), name, _text(value), f"{where}: {name}")
+            preset = replace(preset, **{section: part})
+    return preset
 
 
-def _kind(section: type, name: str) -> Any:
-    return get_type_hints(section, include_extras=True)[name]
+def _changed(part: Any, name: str, text: str, path: str) -> Any:
+    """A section with one field changed to the value that a text stands for; UserError names it by its path."""
+    kind = get_type_hints(type(part), include_extras=True)[name]
+    return replace(part, **{name: settings.parse_value(kind, text, path)})
 
 
 def _text(value: Any) -> str:
@@ -289,7 +206,35 @@ def _find_field(path: str) -> tuple[str, str]:
     if len(matches) > 1:
         raise UserError(f"setting '{path}' is ambiguous; say {' or '.join(matches)}")
     if not matches:
-        names = known + [name.split(".")[1] for name in known]
-        raise UserError(f"unknown setting '{path}'{suggest(path, names)}; known: {', '.join(known)}")
+        suggestion = settings.suggest(path, known + [name.split(".")[1] for name in known])
+        raise UserError(f"unknown setting '{path}'{suggestion}; known: {', '.join(known)}")
     section, name = matches[0].split(".")
     return section, name
+
+
+_PRESETS = (  # name, the preset that it changes ("": the defaults), one line for a reader, settings
+    ("smoke", "", "everything from scratch at toy size, in about two minutes",
+     "scenes=60 image_size=32 n_feature=8 widths=32,32 blocks=1,1 embedding=32 diffusion.num_steps=100 epochs=3 "
+     "save_every=10 snapshots=2 ema_decay=0.9 sampling.num_steps=5 samples=1 judge_scenes=60 judge_epochs=1 "
+     "evaluation_scenes=20"),
+    ("small", "", "the report's U-Net from scratch, at a size for two CPU cores: an hour an arm with bf16, two without",
+     "image_size=32 n_feature=48 epochs=24 warmup_steps=200"),
+    ("quick", "small", "shipped weights and recorded runs; trains only a short demonstration",
+     "max_steps=60 save_every=60 snapshots=3"),
+    ("short", "small",
+     "the same, narrow and stopped early: eight minutes an arm on one core, to see which begins to obey",
+     "n_feature=24 epochs=5 warmup_steps=100 sampling.num_steps=25 samples=2"),
+    ("laptop", "", "our own U-Net from scratch on two CPU cores: an hour with bf16 in hardware, four without",
+     "network=efficient tokens_at=all schedule=shifted target=x_0 loss_weighting=v timestep_sampling=logit_normal "
+     "epochs=24 batch_size=48 optimizer=muon weight_decay=0.01 warmup_steps=200 save_every=1000 "
+     "sampler=sde_dpm_solver_pp sampling.num_steps=8 t_end=0.25"),
+    ("course", "", "the report's own hyperparameters, for one GPU",
+     "normalise=plain drop_probability=0 lr_schedule=report clip_norm=0 ema_decay=0 evaluate_every=5 sampler=ddpm "
+     "sampling.num_steps=1000 guidance_scale=1"),
+    ("best", "laptop", "the strongest model that we know how to train, for one or more GPUs",
+     "patch=2 widths=128,256,384 blocks=2,2,3 embedding=512 tokens_at=lowest epochs=300 batch_size=128 "
+     "warmup_steps=1000 ema_decay=0.9998 compile=true save_every=2000"),
+)  # fmt: skip
+PRESETS: dict[str, Preset] = {}
+for _name, _base, _what, _settings in _PRESETS:
+    PRESETS[_name] = override(replace(PRESETS.get(_base, Preset()), name=_name, what=_what), _settings.split())

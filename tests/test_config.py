@@ -41,7 +41,7 @@ def test_override_by_short_and_full_name(value):
         ("batch_size", "not of the form field=value"),
     ],
 )
-def test_bad_settings_are_told_in_one_line(setting, message):
+def test_bad_settings_are_refused_in_one_line(setting, message):
     with pytest.raises(UserError, match=message) as error:
         override(get_preset("quick"), [setting])
     assert "\n" not in str(error.value)
@@ -56,7 +56,7 @@ def test_several_numbers_are_given_with_commas():
 
 def test_unknown_preset_lists_the_known():
     with pytest.raises(
-        UserError, match="did you mean 'smoke'.*known: smoke, quick, small, short, laptop, course, best"
+        UserError, match="did you mean 'smoke'.*known: smoke, small, quick, short, laptop, course, best"
     ):
         get_preset("smok")
 
@@ -66,6 +66,11 @@ def test_unknown_field_in_a_stored_config():
     values["train"]["mood"] = "good"
     with pytest.raises(UserError, match=r"unknown setting 'train\.mood'"):
         from_dict(values)
+
+
+def test_settings_that_contradict_each_other_are_refused():
+    with pytest.raises(UserError, match="guidance_from must not be greater than guidance_to"):
+        override(get_preset("quick"), ["guidance_from=0.8", "guidance_to=0.2"])
 
 
 def test_every_field_can_be_set():
