@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lab7.dataset.conditions import (
-    REMEDY,
-    conditions_tensor,
-    load_list,
-    read_labels,
-    subsets,
-    unseen_combinations,
-)
+from lab7.dataset.conditions import REMEDY, conditions_tensor, load_list, read_labels, subsets, unseen_combinations
 from lab7.dataset.images import Pictures, cache_path, decode, read_cache, write_cache
 from lab7.utils.files import UserError, data_dir, short
 from lab7.vocabulary import CLASSES
@@ -76,9 +69,9 @@ def describe(folder: Path | None = None) -> dict[str, Any]:
         "scenes": len({name.rsplit("_", 1)[0] for name in labels}),
         "by_objects": dict(zip(sizes.tolist(), counts.tolist(), strict=True)),
         "pairs": len(subsets(labels.values(), 2)),
-        "pairs_total": len(list(itertools.combinations(CLASSES, 2))),
+        "pairs_total": math.comb(len(CLASSES), 2),
         "triples": len(subsets(labels.values(), 3)),
-        "triples_total": len(list(itertools.combinations(CLASSES, 3))),
+        "triples_total": math.comb(len(CLASSES), 3),
         **lists,
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import nan, sqrt
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
         raise ValueError(f"hits must lie between 0 and total, not {hits} of {total}")
     if total == 0:
         return 0.0, 1.0
-    z = 1.959963984540054  # 95% of a standard normal lie within +- z
+    z = NormalDist().inv_cdf(0.975)  # 95% of a standard normal lie within +- z
     p = hits / total
     centre = (p + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * sqrt(p * (1 - p) / total + z * z / (4 * total * total))
