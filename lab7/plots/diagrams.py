@@ -1,43 +1,26 @@
-"""The U-Net drawn from the live module (the report's Figures 1 to 7): what stands in a picture was read from it.
+"""The U-Net drawn from the live module (the report's Figures 1 to 7): every name and shape is read from it.
 
-`unet_figure` draws the whole network, `block_figure` a block layer by layer, `embedding_figure` the way of the
-condition. All take a UNet of any size, and count its shapes for `batch_size` pictures. Coordinates are inches.
+`unet_figure` draws the whole network, `block_figure` a block layer by layer, `embedding_figure` how the condition
+enters. All take a UNet of any size, and give shapes for `batch_size` pictures. Coordinates are inches.
 """
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import textwrap
 
+from matplotlib.figure import Figure
+from torch import nn
+
+from lab7.plots import sketch
 from lab7.plots.network_parts import BLOCKS, Call, Shape, calls, shape_text
-from lab7.plots.sketch import (
-    BLUE,
-    BROWN,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    Box,
-    arrow,
-    box,
-    canvas,
-    cuboid,
-    frame,
-    pill,
-    write,
-)
+from lab7.plots.sketch import BLUE, GREEN, GREY, ORANGE, PINK, SMALL, Box, Point, arrow, box, pill, write
+from lab7.plots.style import WIDTH
 from lab7.unet import PLACES, UNet
 
 FEEDS = {
-    "init_conv": ("x_t",),
-    "down1": ("init_conv",),
-    "down2": ("down1",),
-    "hidden": ("down2",),
-    "up0": ("hidden",),
-    "up1": ("up0", "down2"),
-    "up2": ("up1", "down1"),
-    "out": ("up2", "init_conv"),
-}
+    "init_conv": ("x_t",), "down1": ("init_conv",), "down2": ("down1",), "hidden": ("down2",), "up0": ("hidden",),
+    "up1": ("up0", "down2"), "up2": ("up1", "down1"), "out": ("up2", "init_conv"),
+}  # fmt: skip
 """Whose output enters a block; a second one is the skip, which is concatenated along the channels."""
 
 _COLOURS = {"Conv": BLUE, "Linear": BLUE, "Norm": ORANGE, "LU": GREEN, "Pool": PINK}  # part of a class name -> colour
@@ -46,123 +29,121 @@ _COLOURS = {"Conv": BLUE, "Linear": BLUE, "Norm": ORANGE, "LU": GREEN, "Pool": P
 def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
     """The whole network (Fig. 1): a solid for what leaves each block, as high as it has pixels and as wide as it has
     channels; the skips; and where the condition enters."""
-    by_path = {call.path: call for call in calls(model, batch_size)}
-    height = 5.45
-    figure, axes = canvas(7.2, height)
-    left, middle, right, out = 2.3, 3.55, 4.75, 6.6
-    shape = {name: by_path[name].output for name in BLOCKS} | {"x_t": by_path["init_conv"].inputs[0]}
-    size = {name: _size(shape[name], model) for name in shape}
-    full = height - 0.45 - 1.3 * size["init_conv"][1]  # where the solids of full resolution stand
-    half = full - 0.97 - 1.15 * size["down1"][1]
-    quarter = half - 0.78 - 1.15 * size["down2"][1]
+    called = calls(model, batch_size)
+    shape = {name: called[name].output for name in BLOCKS} | {"x_t": called["init_conv"].inputs[0]}
+    size = {name: _solid(shape[name], model) for name in shape}
+    figure, axes = sketch.canvas(WIDTH, 5.45)
+    left, right, out, full, half, quarter = 2.3, 4.75, 6.6, 3.9, 2.4, 1.25  # columns and rows of the solids
     place = {
-        "x_t": (0.5, full, GREY),
-        "init_conv": (left, full, BLUE),
-        "down1": (left, half, BLUE),
-        "down2": (left, quarter, BLUE),
-        "hidden": (middle, 0.62, PINK),
-        "up0": (right, quarter, GREEN),
-        "up1": (right, half, GREEN),
-        "up2": (right, full, GREEN),
-        "out": (out, full, GREY),
-    }
+        "x_t": (0.5, full, GREY), "init_conv": (left, full, BLUE), "down1": (left, half, BLUE),
+        "down2": (left, quarter, BLUE), "hidden": ((left + right) / 2, 0.62, PINK), "up0": (right, quarter, GREEN),
+        "up1": (right, half, GREEN), "up2": (right, full, GREEN), "out": (out, full, GREY),
+    }  # fmt: skip
+    level = {name: y + size[name][1] / 2 for name, (_, y, _) in place.items()}  # the middle of the front
+    top = {name: y + 1.16 * size[name][1] for name, (_, y, _) in place.items()}  # the middle of the upper face
+    beside = {name: 0.16 * size[name][1] + size[name][0] / 2 for name in place}  # from the middle to the right edge
+
     for name, (x, y, colour) in place.items():
-        cuboid(axes, x, y, *size[name], colour)
-
-    def label(name: str, x: float, y: float, align: str) -> None:
-        kind = "" if name == "x_t" else f"{_kind(model, by_path[name])}\n"
-        write(axes, x, y, name, align, bold=True, size=8.5)
-        write(axes, x, y - 0.09, f"{kind}{shape_text(shape[name])}", align, size=7.2, top=True)
-
-    for name in ("x_t", "out", "hidden"):
-        label(name, place[name][0], place[name][1] - 0.12, "center")
-    label("init_conv", left - 0.12, full - 0.12, "right")
-    label("up2", right + 0.26, full - 0.12, "left")
-    for name, x, align, side in (
-        ("down1", left, "right", -1),
-        ("down2", left, "right", -1),
-        ("up0", right, "left", 1),
-        ("up1", right, "left", 1),
-    ):
-        reach = size[name][0] / 2 + (0.12 if side < 0 else 0.14 + 0.32 * size[name][1])
-        label(name, x + side * reach, place[name][1] + size[name][1] / 2 + 0.17, align)
-
-    def top(name: str) -> float:  # the middle of the upper face
-        return place[name][1] + 1.16 * size[name][1]
+        sketch.cuboid(axes, x, y, *size[name], colour)
+        y = level[name] + 0.12 if y in (half, quarter) else y - 0.12
+        shift, align = {left: (-0.05 - beside[name], "right"), right: (0.38, "left")}.get(x, (0, "center"))
+        x = x + shift
+        kind = "" if name == "x_t" else f"{_kind(called[name])}\n"
+        write(axes, x, y, name, align, size=8.5, fontweight="bold")
+        write(axes, x, y - 0.09, f"{kind}{shape_text(shape[name])}", align, size=SMALL, va="top")
 
     def inject(name: str, x: float, y: float, side: int) -> None:
         if name in PLACES[model.condition_at]:
+            width = called[f"time_embeddings.{model.embedding_of[name]}"].output
+            text = f"{'c, t' if len(model.label_embeddings) else 't'}: {shape_text(width)}"
             pill(axes, x, y, _equation(model), ORANGE)
-            shape = by_path[f"time_embeddings.{model.embedding_of[name]}"].output
-            letters = "c, t" if len(model.label_embeddings) else "t"
-            write(axes, x + side * 0.5, y, f"{letters}: {shape_text(shape)}", "left" if side > 0 else "right", size=7.2)
+            write(axes, x + side * 0.5, y, text, "left" if side > 0 else "right", size=SMALL)
             arrow(axes, (x + side * 0.48, y), (x + side * 0.29, y), colour=ORANGE)
 
-    # Down on the left; the condition enters on the way.
-    level = full + 0.5 * size["x_t"][1]
-    arrow(axes, (0.5 + 0.34 * size["x_t"][1], level), (left - size["init_conv"][0] / 2, level))
+    def skip(name: str, into: str, end: Point, corner: float, y: float, *start: Point) -> None:
+        """A dashed line from the block `name` to the "cat" in front of the block `into`."""
+        arrow(axes, *start, (corner, y), (corner, end[1]), end, dashed=True)
+        joined = _layers(called, into)[0][1].inputs[0]
+        write(axes, (left + right) / 2 - 0.08, y + 0.1, f"with {name}: {shape_text(joined)}", size=SMALL, color=GREY)
+
+    # Down on the left, the hidden layer at the bottom, up on the right.
+    arrow(axes, (0.5 + 2 * beside["x_t"], level["x_t"]), (left - size["init_conv"][0] / 2, level["init_conv"]))
     for above, below in (("init_conv", "down1"), ("down1", "down2")):
-        arrow(axes, (left, place[above][1]), (left, top(below)))
-        inject(below, left, top(below) + 0.27, -1)
-    depth = 0.62 + size["hidden"][1] / 2
+        arrow(axes, (left, place[above][1]), (left, top[below]))
+        inject(below, left, top[below] + 0.19, -1)
+    middle, depth = place["hidden"][0], level["hidden"]
     arrow(axes, (left, quarter), (left, depth), (middle - size["hidden"][0] / 2, depth))
-    # Up on the right; the skips join by concatenation.
-    arrow(axes, (middle + size["hidden"][0] / 2 + 0.04, depth), (right, depth), (right, quarter))
+    arrow(axes, (middle + beside["hidden"], depth), (right, depth), (right, quarter))
     if "hidden" in model.embedding_of:
-        pill(axes, (middle + right) / 2 + 0.2, depth, "cat c, t", ORANGE)
-    for below, above, skip in (("up0", "up1", "down2"), ("up1", "up2", "down1")):
-        arrow(axes, (right, top(below)), (right, place[above][1]))
-        inject(above, right, top(below) + 0.22, 1)
-        join, y = place[above][1] - 0.2, place[skip][1] + size[skip][1] / 2
-        x = left + size[skip][0] / 2 + 0.16 * size[skip][1]
-        arrow(axes, (x, y), (right - 0.45, y), (right - 0.45, join), (right - 0.16, join), dashed=True)
+        pill(axes, (middle + right) / 2, depth, "cat c, t", ORANGE)
+    for below, above, across in (("up0", "up1", "down2"), ("up1", "up2", "down1")):
+        join = place[above][1] - 0.17
+        arrow(axes, (right, top[below]), (right, place[above][1]))
+        inject(above, right, top[below] + 0.2, 1)
         pill(axes, right, join, "cat", GREY)
-        _skip_note(axes, (left + right) / 2 - 0.03, y, skip, by_path[f"{above}.layers.0"].inputs[0])
-    join, over = (right + out) / 2 + 0.1, height - 0.25
-    arrow(axes, (right + size["up2"][0] / 2 + 0.16 * size["up2"][1], level), (out - size["out"][0] / 2, level))
-    arrow(axes, (left + 0.05, top("init_conv")), (left + 0.05, over), (join, over), (join, level + 0.09), dashed=True)
-    pill(axes, join, level, "cat", GREY)
-    _skip_note(axes, (left + right) / 2 + 0.1, over, "init_conv", by_path["out"].inputs[0])
-    note = "height: pixels; width: channels\ndashed: skips, concatenated (cat)"
-    write(axes, 0.08, 0.3, note, "left", size=7.2, colour=GREY)
-    if len(model.label_embeddings):
-        label_in, time_in = (
-            by_path[f"{bank}.{next(iter(model.embedding_of.values()))}"].inputs[0]
-            for bank in ("label_embeddings", "time_embeddings")
-        )
-        note = f"c: from the label, {shape_text(label_in)}\nt: from the time, {shape_text(time_in)}"
-        write(axes, 5.35, 0.3, note, "left", size=7.2, colour=BROWN)
+        skip(across, above, (right - 0.16, join), right - 0.45, level[across], (left + beside[across], level[across]))
+    join, over = (right + out) / 2 + 0.1, 5.2
+    arrow(axes, (right + beside["up2"], level["up2"]), (out - size["out"][0] / 2, level["out"]))
+    pill(axes, join, level["out"], "cat", GREY)
+    skip("init_conv", "out", (join, level["out"] + 0.1), join, over, (left + 0.1, top["init_conv"]), (left + 0.1, over))
+    legend = "height: pixels; width: channels\ndashed: skips, concatenated (cat)"
+    write(axes, 0.08, 0.3, legend, "left", SMALL, color=GREY)
+    note = f"c: from the label, ({batch_size}, 24)\nt: from the time t / T, ({batch_size}, 1)"
+    write(axes, 5.2, 0.3, note, "left", SMALL, color=sketch.BROWN)
     return figure
 
 
 def block_figure(model: UNet, *names: str, batch_size: int = 32) -> Figure:
     """A block, or several that follow each other, layer by layer, with the shape that leaves each (Figs. 2 to 6)."""
     called = calls(model, batch_size)
-    by_path = {call.path: call for call in called}
-    sources = [
-        Box(
-            source,
-            _equation(model) if place == 0 and names[0] in PLACES[model.condition_at] else "",
-            by_path[source].output if source in by_path else by_path[names[0]].inputs[0],
-        )
-        for place, source in enumerate(FEEDS[names[0]])
-    ]
-    groups: list[tuple[str, list[Box]]] = [("", [])]
+    shape = {"x_t": called["init_conv"].inputs[0]} | {name: called[name].output for name in BLOCKS}
+    sources = [Box(name, "", shape[name]) for name in FEEDS[names[0]]]
+    if names[0] in PLACES[model.condition_at]:
+        sources[0] = Box(sources[0].title, _equation(model), sources[0].shape)
+    groups: list[tuple[str, list[Box]]] = []  # a module that holds layers, and its layers
     before = sources[0].shape
     for name in names:
-        for call in _layers_of(called, name):
-            if call.inputs[0] != before:  # something was put beside it on the way
+        for path, call in _layers(called, name):
+            if call.inputs[0] != before:  # a skip was concatenated
                 groups.append(("", [Box("cat", "channels", call.inputs[0], GREY)]))
-            parent = call.path.rpartition(".")[0]
-            label = parent or call.path
-            if groups[-1][0] != label:
+            parent = path.rpartition(".")[0] or path
+            label = f"{parent}: {called[parent].kind}" if parent in called and parent != path else parent
+            if not groups or groups[-1][0] != label:
                 groups.append((label, []))
-            groups[-1][1].append(_layer_box(call))
+            groups[-1][1].append(_box(call))
             before = call.output
-    named = [
-        (f"{label}: {by_path[label].kind}" if label and len(boxes) > 1 else label, boxes) for label, boxes in groups
-    ]
-    return _chain(sources, named[1:])
+    rows: list[list[tuple[str, list[Box]]]] = [[]]
+    for group in groups:  # at most 8 boxes a row, the source included
+        if (rows[-1] is rows[0]) + sum(len(boxes) for _, boxes in rows[-1]) + len(group[1]) > 8:
+            rows.append([])
+        rows[-1].append(group)
+    columns = max((row is rows[0]) + sum(len(boxes) for _, boxes in row) for row in rows)
+    margin = 0.14 if len(rows) > 1 else 0.02  # where the line turns back
+    step, tall, first = min(1.18, (WIDTH - 2 * margin) / columns), 1.32, 0.35 * (len(sources) - 1)
+    figure, axes = sketch.canvas(columns * step + 2 * margin, tall * len(rows) + first)
+    axes.set_xlim(-margin, columns * step + margin)
+    y = tall * len(rows) + first / 2 - 0.72
+    for place, source in enumerate(sources):
+        at = y + 0.75 * ((len(sources) - 1) / 2 - place)
+        box(axes, step / 2, at, step - 0.15, source)
+        arrow(axes, (step - 0.08, at), (step + 0.07, y + (at - y) * 0.12))
+    column = 1
+    for row in rows:
+        if row is not rows[0]:  # turn back to the left
+            end, y = y, y - tall - first / 2 * (row is rows[1])
+            edge, turn = column * step + 0.07, y + 0.72
+            arrow(axes, (edge - 0.14, end), (edge, end), (edge, turn), (-0.06, turn), (-0.06, y), (0.07, y))
+            column = 0
+        for label, boxes in row:
+            if label:
+                label = label if len(boxes) > 1 else label.partition(":")[0]
+                sketch.frame(axes, column * step + 0.03, y - 0.5, len(boxes) * step - 0.06, 1.1, label)
+            for item in boxes:
+                if column > (row is rows[0]):
+                    arrow(axes, (column * step - 0.07, y), (column * step + 0.07, y))
+                box(axes, (column + 0.5) * step, y, step - 0.15, item)
+                column += 1
+    return figure
 
 
 def embedding_figure(model: UNet, place: str = "up1", batch_size: int = 32) -> Figure:
@@ -170,116 +151,63 @@ def embedding_figure(model: UNet, place: str = "up1", batch_size: int = 32) -> F
 
     Raises KeyError for a place where nothing enters.
     """
-    name = model.embedding_of[place]
-    called = calls(model, batch_size)
-    by_path = {call.path: call for call in called}
-    banks = [("label_embeddings", "label", "c"), ("time_embeddings", "t / T", "t")]
-    banks = banks if len(model.label_embeddings) else banks[1:]
-    step, tall = 1.13, 1.3
-    figure, axes = canvas(7.2, tall * len(banks) + 0.45)
-    for row, (bank, source, letter) in enumerate(banks):
-        y = tall * (len(banks) - row) - 0.2
+    name, called, step = model.embedding_of[place], calls(model, batch_size), 1.13
+    rows = [("time_embeddings", "t / T", "t", "+", 1.1)]
+    if len(model.label_embeddings):
+        rows.append(("label_embeddings", "label", "c", "×", 2.4))
+    top, x = rows[-1][-1] + 0.3, 6.2
+    figure, axes = sketch.canvas(WIDTH, top + 0.35)
+    arrow(axes, (x, top), (x, 0.42))
+    for bank, source, letter, symbol, y in rows:
         path = f"{bank}.{name}"
-        layers = _layers_of(called, path)
-        frame(axes, step + 0.04, y - 0.5, step * len(layers) - 0.08, 1.08, f"{path}: {by_path[path].kind}")
-        for column, item in enumerate([Box(source, "", by_path[path].inputs[0]), *map(_layer_box, layers)]):
+        layers = [_box(call) for _, call in _layers(called, path)]
+        sketch.frame(axes, step + 0.04, y - 0.5, step * len(layers) - 0.08, 1.08, f"{path}: {called[path].kind}")
+        for column, item in enumerate([Box(source, "", called[path].inputs[0]), *layers]):
             box(axes, step * (column + 0.5), y, step - 0.22, item)
             arrow(axes, (step * (column + 1) - 0.11, y), (step * (column + 1) + 0.11, y))
-        write(axes, step * (len(layers) + 1) + 0.21, y, letter, "center", bold=True, size=11)
-    x, entering = 6.2, by_path[place].inputs[0]
-    ys = [tall * (len(banks) - row) - 0.2 for row in range(len(banks))]
-    top, bottom = tall * len(banks) + 0.1, 0.42
-    arrow(axes, (x, top), (x, bottom))
-    for y, symbol in zip(ys, ["×", "+"][-len(ys) :], strict=True):
-        arrow(axes, (step * 4 + 0.34, y), (x - 0.13, y))
+        write(axes, step * (len(layers) + 1) + 0.21, y, letter, size=11, fontweight="bold")
+        arrow(axes, (step * (len(layers) + 1) + 0.34, y), (x - 0.13, y))
         pill(axes, x, y, symbol, ORANGE)
-    write(axes, x, top + 0.19, f"x, from {FEEDS[place][0]}", "center", bold=True)
-    write(axes, x + 0.1, top - 0.02, shape_text(entering), "left", size=7.2)
-    write(axes, x, bottom - 0.12, f"x′ = {_equation(model)}", "center", bold=True)
-    write(axes, x, bottom - 0.3, f"into {place}", "center", size=7.2)
-    widths = {where: by_path[f"time_embeddings.{model.embedding_of[where]}"].output[1] for where in model.embedding_of}
-    told = ", ".join(f"{where} {width}" for where, width in widths.items())
-    write(axes, 0.08, 0.14, f"Channels of c and t by place: {told}", "left", size=7.2, colour=GREY)
+    write(axes, x, top + 0.17, f"x, from {FEEDS[place][0]}", fontweight="bold")
+    write(axes, x + 0.1, top - 0.04, shape_text(called[FEEDS[place][0]].output), "left", size=SMALL)
+    write(axes, x, 0.3, f"x′ = {_equation(model)}", fontweight="bold")
+    write(axes, x, 0.12, f"into {place}", size=SMALL)
+    widths = [f"{where} {called[f'time_embeddings.{bank}'].output[1]}" for where, bank in model.embedding_of.items()]
+    write(axes, 0.08, 0.12, f"channels of c and t by place: {', '.join(widths)}", "left", SMALL, color=GREY)
     return figure
 
 
-def _chain(sources: list[Box], groups: list[tuple[str, list[Box]]]) -> Figure:
-    """Boxes from left to right, framed by group; a group that would not fit begins a new row."""
-    most = max(8, *(len(boxes) for _, boxes in groups))
-    rows: list[list[tuple[str, list[Box]]]] = [[]]
-    used = 1
-    for group in groups:
-        if used + len(group[1]) > most:
-            rows.append([])
-            used = 0
-        rows[-1].append(group)
-        used += len(group[1])
-    columns = max(sum(len(boxes) for _, boxes in row) + (row is rows[0]) for row in rows)
-    margin = 0.14 if len(rows) > 1 else 0.02  # where the line turns back
-    step = min(1.18, (7.2 - 2 * margin) / columns)
-    tall, first = 1.32, 0.35 * (len(sources) - 1)
-    figure, axes = canvas(columns * step + 2 * margin, tall * len(rows) + first)
-    axes.set_xlim(-margin, columns * step + margin)
-    for number, row in enumerate(rows):
-        y, column = tall * (len(rows) - number) - 0.72 + first * (number == 0) / 2, 0
-        if number == 0:
-            gap = 0.75
-            for place, source in enumerate(sources):
-                at = y + gap * ((len(sources) - 1) / 2 - place)
-                box(axes, step / 2, at, step - min(0.2, 0.17 * step), source)
-                arrow(axes, (step - 0.1, at), (step + 0.1, y + (at - y) * 0.12))
-            column = 1
-        for label, boxes in row:
-            if label:
-                frame(axes, column * step + 0.03, y - 0.5, len(boxes) * step - 0.06, 1.1, label)
-            for item in boxes:
-                if column and (column > 1 or number):  # the sources have arrows of their own
-                    arrow(axes, (column * step - 0.1, y), (column * step + 0.1, y))
-                box(axes, (column + 0.5) * step, y, step - min(0.2, 0.17 * step), item)
-                column += 1
-        if row is not rows[-1]:
-            below = tall * (len(rows) - number - 1) - 0.72
-            turn = y - 0.6
-            arrow(
-                axes,
-                (column * step - 0.1, y),
-                (column * step + 0.06, y),
-                (column * step + 0.06, turn),
-                (-0.06, turn),
-                (-0.06, below),
-                (0.1, below),
-            )
-    return figure
+def _layers(called: dict[str, Call], name: str) -> list[tuple[str, Call]]:
+    """The calls of the layers within a module, in order."""
+    return [(p, c) for p, c in called.items() if f"{p}.".startswith(f"{name}.") and not list(c.module.children())]
 
 
-def _layers_of(called: list[Call], name: str) -> list[Call]:
-    """The layers within a module, in order; once each, however often it is called."""
-    inside = {call.path: call for call in called if call.is_layer and f"{call.path}.".startswith(f"{name}.")}
-    return list(inside.values())
-
-
-def _layer_box(call: Call) -> Box:
+def _box(call: Call) -> Box:
+    module, detail = call.module, ""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        stride = f", stride {module.stride[0]}" if module.stride[0] > 1 else ""
+        detail = f"{'×'.join(map(str, module.kernel_size))}{stride}\n{module.in_channels} → {module.out_channels}"
+    elif isinstance(module, nn.Linear):
+        detail = f"{module.in_features} → {module.out_features}"
+    elif isinstance(module, nn.GroupNorm):
+        detail = f"{module.num_groups} groups"
+    elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+        detail = f"{module.kernel_size}×{module.kernel_size}"
     colour = next((colour for part, colour in _COLOURS.items() if part in call.kind), GREY)
-    return Box(call.kind, call.detail, call.output, colour)
+    return Box(call.kind, detail, call.output, colour)
 
 
 def _equation(model: UNet) -> str:
     return "c·x + t" if len(model.label_embeddings) else "x + t"
 
 
-def _kind(model: UNet, call: Call) -> str:
-    """The class of a block; of a plain sequence the classes of its layers, two a line."""
-    if call.kind != "Sequential":
-        return call.kind
-    kinds = [type(layer).__name__ for layer in model.get_submodule(call.path).children()]
-    return ",\n".join(", ".join(kinds[start : start + 2]) for start in range(0, len(kinds), 2))
+def _kind(call: Call) -> str:
+    """The class of a block; of a plain sequence the classes of its layers."""
+    layers = [type(layer).__name__ for layer in call.module.children()]
+    return textwrap.fill(", ".join(layers), 18) if call.kind == "Sequential" else call.kind
 
 
-def _size(shape: Shape, model: UNet) -> tuple[float, float]:
+def _solid(shape: Shape, model: UNet) -> tuple[float, float]:
     """The width and height in inches of a tensor's solid, by its channels and pixels; a root evens them out."""
     wide = 0.22 * (shape[1] / model.n_feature) ** 0.75
     return max(0.06, wide), 0.85 * (shape[-1] / model.image_size) ** 0.55
-
-
-def _skip_note(axes: Axes, x: float, y: float, skip: str, shape: Shape) -> None:
-    write(axes, x, y + 0.1, f"with {skip}: {shape_text(shape)}", size=7.2, colour=GREY)
