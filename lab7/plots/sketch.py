@@ -91,14 +91,24 @@ def cuboid(axes: Axes, x: float, y: float, width: float, height: float, colour: 
     front = [(left, y), (right, y), (right, top), (left, top)]
     roof = [(left, top), (right, top), (right + back, top + back), (left + back, top + back)]
     side = [(right, y), (right, top), (right + back, top + back), (right + back, y + back)]
-    edge = {"edgecolor": tint(colour, 0.95), "linewidth": 0.7, "joinstyle": "round", "zorder": 3}
+    edge: dict[str, Any] = {"edgecolor": tint(colour, 0.95), "linewidth": 0.7, "joinstyle": "round", "zorder": 3}
     for face, strength in ((front, 0.55), (roof, 0.25), (side, 0.4)):
         axes.add_patch(Polygon(face, facecolor=tint(colour, strength), **edge))
 
 
 def _rounded(
-    axes: Axes, x: float, y: float, width: float, height: float, corner: float, colour: str, strength: float, edge=0.9
+    axes: Axes,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    corner: float,
+    colour: str,
+    fill: float,
+    edge: float = 0.9,
 ) -> None:
-    corner_x, corner_y, style = x - width / 2, y - height / 2, f"round,pad=0,rounding_size={corner}"
-    look = {"linewidth": edge, "edgecolor": colour, "facecolor": tint(colour, strength), "zorder": 3 if edge else 0}
-    axes.add_patch(FancyBboxPatch((corner_x, corner_y), width, height, boxstyle=style, **look))
+    """A rectangle with round corners, centred on the point; without an edge it stands behind everything."""
+    look: dict[str, Any] = {"linewidth": edge, "edgecolor": colour, "facecolor": tint(colour, fill)}
+    shape = f"round,pad=0,rounding_size={corner}"
+    place = (x - width / 2, y - height / 2)
+    axes.add_patch(FancyBboxPatch(place, width, height, boxstyle=shape, zorder=3 if edge else 0, **look))
