@@ -27,8 +27,7 @@ from lab7.utils.files import Failure, atomic_path, read_json, short
 from lab7.utils.provenance import best_device, provenance
 
 TEMPLATE = Path(__file__).with_name("template.typ")
-SHIPPED = {"fig21_samplers", "fig22_recipes", "fig23_best_of_n", "fig24_clamps"}
-"""Figures of records that only the shipped runs have: the other presets' reports do without."""
+SHIPPED = {"fig21_samplers", "fig22_recipes", "fig23_best_of_n", "fig24_clamps"}  # only quick has their records
 
 
 def gather(ws: Workspace, command: str) -> dict[str, Any]:

@@ -36,15 +36,14 @@ from lab7.utils.files import (
 )
 
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "pandas")  # what a figure may depend on
-DATA_FILES = ("train.json", "synthetic.json", "objects.json", "test.json", "new_test.json", "checkpoint.pth")
 TRAINS = "04_training"  # with every preset but quick, 05 and later read the runs that it makes
 
 
 def run(preset: str = "quick", settings: Iterable[str] = ()) -> dict[str, Any]:
     """Execute the notebooks with parameters such as "seed=1", then bind report.pdf and .html.
 
-    Returns "notebooks" (a record each, see run_notebooks), "pdf", "html", and "lines" for a reader. Raises UserError
-    for an unknown preset or parameter, Failure for a cell that fails and for a figure that no notebook made.
+    Returns "notebooks" (see run_notebooks), "pdf", "html", and "lines" for a reader. Raises UserError for an unknown
+    preset or parameter, Failure for a cell that fails and for a figure that no notebook made.
     """
     settings, pdf = list(settings), build_dir() / preset / "report.pdf"
     ws = open_workspace(preset)
@@ -65,18 +64,15 @@ def run_notebooks(ws: Workspace, settings: Iterable[str], folder: Path) -> list[
     shipped weights and runs, the packages) and if its executed copy and its figures are as it left them. Returns a
     record each, in the order of their names: name, ran, seconds, executed, figures.
     """
-    preset, cores = ws.preset.name, os.cpu_count() or 1
-    path = build_dir() / preset / "report.json"
+    preset, cores, path = ws.preset.name, os.cpu_count() or 1, build_dir() / ws.preset.name / "report.json"
     books = [read_notebook(path) for path in sorted(folder.glob("[0-9]*.ipynb"))]
     if not books:
         raise UserError(f"{short(folder)}: holds no notebooks; run lab7 in a checkout of the project")
     parameters = choose_parameters(books, preset, settings)
     ws.make_pictures(progress=True)  # once, before several notebooks look for them
     sources, records = _sources(ws), read_json(path, "what the report was made from") if path.exists() else {}
-    keys = {}
-    for book in books:
-        text = "\n".join([*sources, book.source, json.dumps(parameters[book.name])])
-        keys[book.name] = hashlib.sha256(text.encode()).hexdigest()[:32]
+    texts = {book.name: "\n".join([*sources, book.source, json.dumps(parameters[book.name])]) for book in books}
+    keys = {name: hashlib.sha256(text.encode()).hexdigest()[:32] for name, text in texts.items()}
     stale = [book for book in books if not _up_to_date(records.get(book.name, {}), keys[book.name], ws)]
     if preset != "quick" and any(book.name == TRAINS for book in stale):
         stale = [book for book in books if book in stale or book.name > TRAINS]
@@ -126,9 +122,9 @@ def _up_to_date(record: dict[str, Any], key: str, ws: Workspace) -> bool:
 def _sources(ws: Workspace) -> list[str]:
     """What all notebooks are made from, a line each: packages, code, data and what the project ships."""
     shipped = [path for name in ("weights", "runs") for path in (shipped_dir() / name).rglob("*") if path.is_file()]
-    files = [*Path(__file__).parents[1].rglob("*.py"), *(ws.data / name for name in DATA_FILES), *shipped]
+    lists = [*shipped_dir().glob("*.json"), *ws.data.glob("*.json"), *ws.data.glob("checkpoint.pth")]
     lines = [f"{name} {metadata.version(name)}" for name in PACKAGES]
-    lines += sorted(f"{path} {sha256(path)}" for path in files if path.exists())
+    lines += sorted(f"{path} {sha256(path)}" for path in [*Path(__file__).parents[1].rglob("*.py"), *shipped, *lists])
     with os.scandir(ws.data / "iclevr") as pictures:
         stats = [(picture.name, picture.stat()) for picture in pictures]
     return lines + sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)

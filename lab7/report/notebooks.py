@@ -106,10 +106,8 @@ def choose_parameters(books: Sequence[Notebook], preset: str, settings: Iterable
 
 def _parse(name: str, text: str, like: Any) -> Any:
     """The text as a value of the same type as the default."""
-    if isinstance(like, str):
-        return text
     try:
-        value = json.loads(text, parse_constant=int)  # int("NaN") is a ValueError
+        value = text if isinstance(like, str) else json.loads(text, parse_constant=int)  # int("NaN") is a ValueError
     except ValueError:
         value = None
     if type(like) is float and type(value) is int:
@@ -119,13 +117,11 @@ def _parse(name: str, text: str, like: Any) -> Any:
     return value
 
 
-async def execute(
-    book: Notebook, parameters: dict[str, Any], out: Path, tick: Callable[[], object], threads: int
-) -> None:
+async def execute(book: Notebook, parameters: dict[str, Any], out: Path, tick: Callable, threads: int) -> None:
     """Execute a notebook in its own folder and write it to `out`, as far as it came; `tick` is called after each cell.
 
-    Only parameters that differ from the defaults are injected, as papermill does it. Raises Failure with notebook,
-    cell and message at the first cell that fails.
+    Only parameters that differ from the defaults are injected, as papermill does it. Raises Failure at the first cell
+    that fails.
     """
     content = load_notebook_node(str(book.path))
     if changed := {name: value for name, value in parameters.items() if value != book.defaults[name]}:
@@ -165,7 +161,6 @@ async def execute(
     raise Failure(f"{short(book.path)}: {place}: {message}; the cells up to there: {short(out)}")
 
 
-def _one_line(message: object, limit: int = 400) -> str:
-    """A message without colours and line breaks."""
-    text = " ".join(_COLOUR_CODES.sub("", str(message)).split()) or "no message"
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def _one_line(message: object) -> str:
+    """The start of a message, without colours and line breaks."""
+    return " ".join(_COLOUR_CODES.sub("", str(message)).split())[:400] or "no message"
