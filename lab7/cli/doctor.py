@@ -39,23 +39,21 @@ def doctor(json: Json = False) -> int:
 
     Example: lab7 doctor
     """
-    checks = check()
+    checks = list(check())
     ok = all(one.ok is not False for one in checks)
     print_result(json, {"ok": ok, "checks": [asdict(one) for one in checks]}, *map(str, checks))
     return 0 if ok else 1
 
 
-def check() -> list[Check]:
+def check() -> Iterator[Check]:
     """Everything that the lab needs, in the order in which it is needed. Raises nothing."""
-    return [
-        _python(),
-        *_packages(),
-        _attempt("device", _device, INSTALL),
-        _disk(),
-        _attempt("data", _data),
-        _attempt("judge", _judge),
-        _attempt("weights", _weights, "put it back: git checkout -- data/runs"),
-    ]
+    yield _python()
+    yield from _packages()
+    yield _attempt("device", _device, INSTALL)
+    yield _disk()
+    yield _attempt("data", _data)
+    yield _attempt("judge", _judge)
+    yield _attempt("weights", _weights, "put it back: git checkout -- data/runs")
 
 
 def _attempt(name: str, look: Callable[[], Check], remedy: str = "") -> Check:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets
-import numpy as np
 import torch
+import torch.nn.functional as F
 from IPython.display import Code, display
 from IPython.display import Image as DisplayedImage
 from matplotlib.figure import Figure
@@ -44,47 +44,44 @@ def show_source(*objects: Any) -> Code:
 def show(figure: Figure) -> None:
     """Display a figure, whether or not pyplot is in use: lines as PNG, pictures as JPEG, a quarter of PNG's bytes."""
     kind = "jpeg" if any(axis.images for axis in figure.axes) else "png"
-    finest: dict[str, Any] = {"quality": 82, "subsampling": 0} if kind == "jpeg" else {"optimize": True}
+    options: dict[str, Any] = {"quality": 82, "subsampling": 0} if kind == "jpeg" else {"optimize": True}
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=STYLE["figure.dpi"], bbox_inches="tight", pil_kwargs=finest)
+    figure.savefig(buffer, format=kind, dpi=STYLE["figure.dpi"], bbox_inches="tight", pil_kwargs=options)
     display(DisplayedImage(data=buffer.getvalue(), format=kind))
 
 
-def png_bytes(pictures: Sequence[Tensor | np.ndarray], side: int = SHOWN) -> bytes:
+def png_bytes(pictures: Sequence[Tensor], side: int = SHOWN) -> bytes:
     """Pictures (3, H, W), uint8 or in [-1, 1], side by side in one PNG, each `side` pixels wide and high."""
-    tiles = []
-    for picture in pictures:
-        tensor = torch.as_tensor(picture)
-        array = (tensor if tensor.dtype == torch.uint8 else to_uint8(tensor)).permute(1, 2, 0).cpu().numpy()
-        tiles.append(np.asarray(Image.fromarray(array).resize((side, side), Image.Resampling.NEAREST)))
-        tiles.append(np.full((side, 6, 3), 255, np.uint8))
+    tiles = [picture if picture.dtype == torch.uint8 else to_uint8(picture) for picture in pictures]
+    tiles = [F.pad(F.interpolate(tile[None].cpu(), size=(side, side))[0], (0, 6), value=255) for tile in tiles]
+    strip = torch.cat(tiles, dim=2)[:, :, :-6].permute(1, 2, 0)  # (side, width, 3)
     buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(tiles[:-1], axis=1)).save(buffer, format="PNG")
+    Image.fromarray(strip.numpy()).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def with_class(pictures: Pictures, name: str) -> list[int]:
-    """The places of the pictures that show a class; of all pictures for "(none)"."""
+    """The indices of the pictures that show a class; of all pictures for "(none)"."""
     if name == _NOTHING:
         return list(range(len(pictures)))
     return torch.nonzero(pictures.labels[:, CLASSES.index(name)]).flatten().tolist()
 
 
 def browse_scenes(pictures: Pictures) -> ipywidgets.Widget:
-    """Leaf through the pictures, all of them or those that show one class."""
+    """Browse the pictures, all of them or those that show one class."""
     of_class = ipywidgets.Dropdown(options=[_NOTHING, *CLASSES], description="with")
     place = ipywidgets.IntSlider(0, 0, len(pictures) - 1, description="picture")
     image, text = _image(), ipywidgets.Label()
 
-    def show(_change: Any = None) -> None:
-        found = with_class(pictures, of_class.value)
-        place.max = max(len(found) - 1, 0)
-        index = found[min(place.value, place.max)]
+    def update(_change: Any = None) -> None:
+        indices = with_class(pictures, of_class.value)
+        place.max = max(len(indices) - 1, 0)
+        index = indices[min(place.value, place.max)]
         image.value = png_bytes([pictures.images[index]])
-        names = [name for name, given in zip(CLASSES, pictures.labels[index].tolist(), strict=True) if given]
+        names = [name for name, label in zip(CLASSES, pictures.labels[index].tolist(), strict=True) if label]
         text.value = f"{pictures.names[index]}: {', '.join(names)}"
 
-    return _together(show, [of_class, place], [image, text])
+    return _connect(update, [of_class, place], [image, text])
 
 
 def noisy_picture(
@@ -100,101 +97,84 @@ def noisy_picture(
 def noise_slider(
     pictures: Pictures, normalisers: Mapping[str, Normaliser], schedules: Sequence[NoiseSchedule]
 ) -> ipywidgets.Widget:
-    """Noise a picture to any step t under any schedule, in any normalisation."""
-    by_name = {schedule.name: schedule for schedule in schedules}
+    """Add noise to a picture up to any step t, for any schedule and normalisation."""
     t = ipywidgets.IntSlider(200, 0, schedules[0].num_steps, description="t")
-    name = ipywidgets.Dropdown(options=list(by_name), description="schedule")
-    kind = ipywidgets.Dropdown(options=list(normalisers), description="pictures")
+    schedule = ipywidgets.Dropdown(options=[(one.name, one) for one in schedules], description="schedule")
+    normaliser = ipywidgets.Dropdown(options=list(normalisers.items()), description="pictures")
     place = ipywidgets.IntSlider(2, 0, len(pictures) - 1, description="picture")
     image, text = _image(), ipywidgets.Label()
 
-    def show(_change: Any = None) -> None:
+    def update(_change: Any = None) -> None:
         picture = pictures.images[place.value]
-        x_t, alpha_bar = noisy_picture(picture, normalisers[kind.value], by_name[name.value], t.value)
+        x_t, alpha_bar = noisy_picture(picture, normaliser.value, schedule.value, t.value)
         image.value = png_bytes([picture, x_t])
-        text.value = (
-            f"left x_0, right x_t; alpha_bar_t = {alpha_bar:.4g}: the picture keeps {alpha_bar**0.5:.1%} of its size"
-        )
+        share = f"the picture keeps {alpha_bar**0.5:.1%} of its size"
+        text.value = f"left x_0, right x_t; alpha_bar_t = {alpha_bar:.4g}: {share}"
 
-    return _together(show, [t, name, kind, place], [image, text])
+    return _connect(update, [t, schedule, normaliser, place], [image, text])
 
 
 def compose(pipeline: Pipeline, names: Sequence[str], judge: Judge | None = None, **drawing: Any) -> tuple[Tensor, str]:
     """Draw the named objects -> (pictures (K, 3, 64, 64), what the judge finds in each, as one line).
 
-    "(none)" is passed over. Raises UserError for no object at all or a repeated one.
+    "(none)" is left out. Raises UserError if no object is named, or one more than once.
     """
     condition = check_condition([name for name in names if name != _NOTHING])
     pictures = pipeline([condition], **drawing)
     if judge is None:
         return pictures, ""
-    readings = []
+    lines = []
     for outputs in judge.probabilities(pictures.clamp(-1, 1)):
-        best = outputs.topk(len(condition)).indices.tolist()
-        readings.append(", ".join(f"{CLASSES[c]}{'' if CLASSES[c] in condition else ' (not asked for)'}" for c in best))
-    return pictures, "the judge reads: " + "; ".join(readings)
+        best = [CLASSES[index] for index in outputs.topk(len(condition)).indices.tolist()]
+        lines.append(", ".join(name if name in condition else f"{name} (not asked for)" for name in best))
+    return pictures, "the judge finds: " + "; ".join(lines)
 
 
 def compose_scene(pipeline: Pipeline, judge: Judge | None = None) -> ipywidgets.Widget:
-    """Ask for up to three objects and draw them; sampler, steps, guidance and tries begin at the preset's."""
-    wanted = ("red cube", "cyan sphere", _NOTHING)
+    """Ask for up to three objects and draw them; the settings begin at the preset's."""
     objects = [
         ipywidgets.Dropdown(options=[_NOTHING, *CLASSES], value=value, description=f"object {k + 1}")
-        for k, value in enumerate(wanted)
+        for k, value in enumerate(("red cube", "cyan sphere", _NOTHING))
     ]
     plan = pipeline.preset.sampling
-    sampler = ipywidgets.Dropdown(options=list(SAMPLERS), value=plan.sampler, description="sampler")
-    steps = ipywidgets.IntSlider(plan.num_steps, 2, 200, description="steps")
-    guidance = ipywidgets.FloatSlider(plan.guidance_scale, min=1.0, max=6.0, step=0.5, description="guidance")
-    candidates = ipywidgets.IntSlider(plan.num_candidates, 1, 16, description="best of")
-    seed = ipywidgets.IntText(0, description="seed")
+    settings = {
+        "sampler": ipywidgets.Dropdown(options=list(SAMPLERS), value=plan.sampler, description="sampler"),
+        "num_steps": ipywidgets.IntSlider(plan.num_steps, 2, 200, description="steps"),
+        "guidance_scale": ipywidgets.FloatSlider(plan.guidance_scale, min=1, max=6, step=0.5, description="guidance"),
+        "num_candidates": ipywidgets.IntSlider(plan.num_candidates, 1, 16, description="best of"),
+        "seed": ipywidgets.IntText(0, description="seed"),
+    }
     button = ipywidgets.Button(description="Draw", button_style="primary")
     image, text = _image(), ipywidgets.HTML("press Draw")  # unlike a Label, it breaks long lines
 
     def draw(_button: Any = None) -> None:
         text.value = "drawing ..."
+        values = {name: control.value for name, control in settings.items()}
         try:
-            pictures, reading = compose(
-                pipeline,
-                [choice.value for choice in objects],
-                judge,
-                sampler=sampler.value,
-                num_steps=steps.value,
-                guidance_scale=guidance.value,
-                num_candidates=candidates.value,
-                seed=seed.value,
-                samples=4,
-            )
+            pictures, line = compose(pipeline, [choice.value for choice in objects], judge, samples=4, **values)
         except UserError as error:
             text.value = html.escape(str(error))
             return
-        image.value, text.value = png_bytes(list(pictures), 144), reading
+        image.value, text.value = png_bytes(list(pictures), 144), line
 
     button.on_click(draw)
-    choices = [ipywidgets.VBox(objects), ipywidgets.VBox([sampler, steps, guidance, candidates, seed])]
-    box = ipywidgets.VBox([ipywidgets.HBox(choices), button, image, text])
-    box.draw = draw
-    return box
-
-
-def snapshots(folder: Path) -> dict[int, Path]:
-    """The strips of pictures that a run drew along the way, by step."""
-    return {int(path.stem.split("_")[1]): path for path in sorted((folder / "samples").glob("step_*.png"))}
+    controls = ipywidgets.HBox([ipywidgets.VBox(objects), ipywidgets.VBox(list(settings.values()))])
+    return ipywidgets.VBox([controls, button, image, text])
 
 
 def scrubber(folder: Path) -> ipywidgets.Widget:
-    """Move through a run's training: the same conditions, from the same noise, after more and more steps."""
-    strips = snapshots(folder)
+    """Move through a run's training: the same conditions, drawn from the same noise after more and more steps."""
+    strips = {int(path.stem.split("_")[1]): path for path in sorted((folder / "samples").glob("step_*.png"))}
     if not strips:
-        raise UserError(f"{folder}: holds no pictures drawn along the way")
+        raise UserError(f"{folder}: holds no pictures drawn during training")
     step = ipywidgets.SelectionSlider(options=list(strips), value=max(strips), description="step")
     image = _image()
     image.width = "760"
 
-    def show(_change: Any = None) -> None:
+    def update(_change: Any = None) -> None:
         image.value = strips[step.value].read_bytes()
 
-    return _together(show, [step], [image])
+    return _connect(update, [step], [image])
 
 
 def _image() -> ipywidgets.Image:
@@ -202,9 +182,9 @@ def _image() -> ipywidgets.Image:
     return ipywidgets.Image(format="png", layout=ipywidgets.Layout(align_self="flex-start"))
 
 
-def _together(show: Callable[..., None], controls: Sequence[Any], shown: Sequence[Any]) -> ipywidgets.Widget:
-    """Controls above what they show; `show` is called now and whenever a control moves."""
+def _connect(update: Callable[..., None], controls: Sequence[Any], outputs: Sequence[Any]) -> ipywidgets.Widget:
+    """Controls above their outputs; `update` is called now and whenever a control moves."""
     for control in controls:
-        control.observe(show, names="value")
-    show()
-    return ipywidgets.VBox([*controls, *shown])
+        control.observe(update, names="value")
+    update()
+    return ipywidgets.VBox([*controls, *outputs])

@@ -1,5 +1,7 @@
 """One tiny workspace of the smoke preset, shared by the tests that train."""
 
+import os
+
 import pytest
 
 from lab7.ablation.evaluate import LISTS
@@ -22,6 +24,18 @@ def smoke_build(tmp_path_factory):
     for name in LISTS:
         write_json(data / f"{name}.json", [["red cube"], ["cyan sphere", "gray cube"]])
     return build
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_core():
+    """Let the few pictures be rendered in the process itself: starting others takes longer."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
 
 
 @pytest.fixture

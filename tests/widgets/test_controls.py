@@ -45,8 +45,8 @@ def size(image) -> tuple[int, int]:
 
 
 def test_source_is_read_from_the_module():
-    told = widgets.show_source(widgets.with_class, widgets.compose).data
-    assert told.startswith("def with_class") and "\n\ndef compose" in told
+    source = widgets.show_source(widgets.with_class, widgets.compose).data
+    assert source.startswith("def with_class") and "\n\ndef compose" in source
 
 
 def test_png_keeps_pixels_sharp():
@@ -100,11 +100,11 @@ def test_noise_grows_with_t_and_both_schedules_can_be_chosen(pictures):
     (image,), (text,) = parts(box, "Image"), parts(box, "Label")
     t.value = 50
     linear = (image.value, text.value)
-    schedule.value = schedules[1].name
+    schedule.value = schedules[1]
     assert image.value != linear[0] and text.value != linear[1]
 
 
-def test_a_scene_is_composed_and_a_mistake_is_told_beside_it(pipeline):
+def test_a_scene_is_composed_and_a_mistake_is_shown(pipeline):
     box = widgets.compose_scene(pipeline)
     steps, seed = parts(box, "IntSlider")[0], parts(box, "IntText")[0]
     first, second, _ = [drop for drop in parts(box, "Dropdown") if drop.description.startswith("object")]
