@@ -106,10 +106,10 @@ def compare(first: Counts, second: Counts, resamples: int = RESAMPLES, seed: int
     """The difference of two arms on the same conditions, by a bootstrap over trainings, conditions and samples.
 
     Both arms get the same conditions in each resample, since both were scored on the same list (a paired design).
-    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 8. Raises ValueError for other conditions.
+    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 8. Raises UserError for other conditions.
     """
     if not np.array_equal(first.asked, second.asked):
-        raise ValueError("the two arms were scored on different conditions")
+        raise UserError("the two arms were scored on different conditions; score them again")
     rng = np.random.default_rng(seed)
     conditions = _conditions(first, resamples, rng)
     low, high = _interval(_resample(first, conditions, rng) - _resample(second, conditions, rng))

@@ -66,5 +66,5 @@ def test_counts_come_from_results_and_must_fit_each_other():
     other = {"name": "b", "accuracy": {"test": {"by_picture": {"hits": [[1]], "asked": [1]}}}}
     with pytest.raises(UserError, match="run 'b' was scored on other conditions"):
         counts_of([result, other], ["test"])
-    with pytest.raises(ValueError, match="different conditions"):
+    with pytest.raises(UserError, match="different conditions"):
         compare(counts, counts_of([other], ["test"]))
