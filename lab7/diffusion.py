@@ -59,11 +59,6 @@ def predict_x_0_eps(
     raise ValueError(f"unknown target '{kind}'; known: {', '.join(TARGETS)}")
 
 
-def eps_from_x_0(schedule: NoiseSchedule, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-    """The noise that leads from x_0 to x_t, for an x_0 that was changed after it was predicted."""
-    return predict_x_0_eps(schedule, x_0, x_t, t, "x_0")[1]
-
-
 def drop_condition(condition: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Blank whole conditions (rows of (B, 24)) with the given probability, once per sample, so that the
     network also learns to draw without one (classifier-free guidance, Ho and Salimans 2022, algorithm 1)."""

@@ -18,7 +18,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from lab7.diffusion import Model, eps_from_x_0, predict_x_0_eps
+from lab7.diffusion import Model, predict_x_0_eps
 from lab7.schedule import NoiseSchedule
 
 Denoise = Callable[[Tensor, int], tuple[Tensor, Tensor]]
@@ -63,7 +63,7 @@ def guided_denoiser(
         x_0, eps = predict_x_0_eps(schedule, output, x_t, steps, target)
         if clamp is not None:
             x_0 = clamp(x_0)
-            eps = eps_from_x_0(schedule, x_0, x_t, steps)
+            _, eps = predict_x_0_eps(schedule, x_0, x_t, steps, "x_0")
         return x_0, eps
 
     return denoise

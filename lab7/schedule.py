@@ -78,9 +78,6 @@ class NoiseSchedule(nn.Module):
     alpha_bar: Tensor
     sqrt_alpha_bar: Tensor
     sqrt_one_minus_alpha_bar: Tensor
-    sqrt_beta: Tensor
-    one_over_sqrt_alpha: Tensor
-    eps_coefficient: Tensor
     alpha_bar64: Tensor
 
     def __init__(self, name: str = "linear", num_steps: int = 1000, **options: float) -> None:
@@ -90,16 +87,12 @@ class NoiseSchedule(nn.Module):
         beta = make_betas(name, num_steps, **options)
         alpha = 1 - beta
         alpha_bar = torch.cumprod(alpha, dim=0)
-        sqrt_one_minus_alpha_bar = (1 - alpha_bar).sqrt()
         buffers = {
             "beta": beta,
             "alpha": alpha,
             "alpha_bar": alpha_bar,
             "sqrt_alpha_bar": alpha_bar.sqrt(),
-            "sqrt_one_minus_alpha_bar": sqrt_one_minus_alpha_bar,
-            "sqrt_beta": beta.sqrt(),
-            "one_over_sqrt_alpha": 1 / alpha.sqrt(),
-            "eps_coefficient": torch.where(beta > 0, beta / sqrt_one_minus_alpha_bar.clamp(min=1e-12), 0.0),
+            "sqrt_one_minus_alpha_bar": (1 - alpha_bar).sqrt(),
         }
         for key, value in buffers.items():
             self.register_buffer(key, value.float(), persistent=False)

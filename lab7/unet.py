@@ -6,7 +6,8 @@ as x' = c * x + t (the report's eq. 1), before the blocks that `condition_at` na
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +24,13 @@ PLACES = {
 }
 """Where x' = c * x + t is applied. "hidden" concatenates c and t to the hidden layer instead, and enters nowhere
 else; "none" keeps the time (t alone is added) and leaves the label out."""
-EMBEDDINGS = ("separate", "shared")
-MODULATIONS = ("product", "one_plus", "adaptive")
-NORMS = ("batch", "group")
-INITS = ("report", "default")
+OPTIONS = {
+    "condition_at": tuple(PLACES),
+    "embeddings": ("separate", "shared"),
+    "init": ("report", "default"),
+    "modulation": ("product", "one_plus", "adaptive"),
+    "norm": ("batch", "group"),
+}
 
 
 class ResidualConvBlock(nn.Sequential):
@@ -102,11 +106,11 @@ class UNet(nn.Module):
             raise UserError(f"image_size must divide by 32 (two poolings, then an average over 8), not {image_size}")
         if n_feature % 8 or n_feature <= 0:
             raise UserError(f"n_feature must divide by 8 (GroupNorm has 8 groups), not {n_feature}")
-        _check_option("condition_at", condition_at, tuple(PLACES))
-        _check_option("embeddings", embeddings, EMBEDDINGS)
-        _check_option("init", init, INITS)
-        _check_option("modulation", modulation, MODULATIONS)
-        _check_option("norm", norm, NORMS)
+        for (name, known), value in zip(
+            OPTIONS.items(), (condition_at, embeddings, init, modulation, norm), strict=True
+        ):
+            if value not in known:
+                raise UserError(f"{name} must be one of {', '.join(known)}, not '{value}'")
         f = n_feature
         self.n_feature, self.image_size, self.num_steps = n_feature, image_size, num_steps
         self.condition_at, self.modulation = condition_at, modulation
@@ -122,7 +126,8 @@ class UNet(nn.Module):
             nn.Conv2d(2 * f, f, 3, padding=1), nn.GroupNorm(8, f), nn.ReLU(), nn.Conv2d(f, 3, 3, padding=1)
         )
 
-        widths = {"hidden": 2 * f} if condition_at == "hidden" else _widths(f, PLACES[condition_at])
+        width_of = {"down1": f, "down2": f, "up1": 2 * f, "up2": f}  # channels that enter the block
+        widths = {"hidden": 2 * f} if condition_at == "hidden" else {at: width_of[at] for at in PLACES[condition_at]}
         self.embedding_of = {  # place -> name of its embedding; equal widths share one where asked
             place: f"width{width}" if embeddings == "shared" else place for place, width in widths.items()
         }
@@ -192,37 +197,20 @@ def initialise(module: nn.Module) -> None:
 
 
 def stage_shapes(model: UNet, batch_size: int = 1) -> dict[str, tuple[int, ...]]:
-    """The shape that leaves each block for a batch of pictures, read from the live module by hooks."""
+    """The shape that leaves each block for a batch of pictures, from a copy of the model that computes shapes alone."""
     shapes: dict[str, tuple[int, ...]] = {}
-    stages = ["init_conv", "down1", "down2", "hidden", "up0", "up1", "up2", "out"]
-
-    def record(name: str) -> Callable[..., None]:
-        return lambda _module, _inputs, output: shapes.__setitem__(name, tuple(output.shape))
-
-    handles = [getattr(model, name).register_forward_hook(record(name)) for name in stages]
-    device = next(model.parameters()).device
-    training = model.training
-    try:
-        with torch.no_grad():
-            x_t = torch.zeros(batch_size, 3, model.image_size, model.image_size, device=device)
-            t = torch.ones(batch_size, dtype=torch.int64, device=device)
-            model.eval()(x_t, t, torch.zeros(batch_size, 24, device=device))
-    finally:
-        model.train(training)
-        for handle in handles:
-            handle.remove()
+    copy = deepcopy(model).to("meta").eval()
+    for name in ("init_conv", "down1", "down2", "hidden", "up0", "up1", "up2", "out"):
+        copy.get_submodule(name).register_forward_hook(partial(_record_shape, shapes, name))
+    with torch.device("meta"):
+        x_t = torch.zeros(batch_size, 3, model.image_size, model.image_size)
+        copy(x_t, torch.ones(batch_size, dtype=torch.int64), torch.zeros(batch_size, 24))
     return shapes
 
 
-def _widths(f: int, places: tuple[str, ...]) -> dict[str, int]:
-    """The channels that enter each block, which its embeddings must have: F, F (down), 2F, F (up)."""
-    return {place: {"down1": f, "down2": f, "up1": 2 * f, "up2": f}[place] for place in places}
+def _record_shape(shapes: dict[str, tuple[int, ...]], name: str, _block: object, _inputs: object, out: Tensor) -> None:
+    shapes[name] = tuple(out.shape)
 
 
 def _norm(name: str, channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels) if name == "batch" else nn.GroupNorm(8, channels)
-
-
-def _check_option(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UserError(f"{name} must be one of {', '.join(known)}, not '{value}'")

@@ -108,12 +108,9 @@ def test_buffers_of_the_report():
     beta, alpha_bar = make_betas("linear")[t], schedule.alpha_bar64[t]
     expected = {
         "alpha": 1 - beta,
-        "one_over_sqrt_alpha": 1 / (1 - beta).sqrt(),
-        "sqrt_beta": beta.sqrt(),
         "alpha_bar": alpha_bar,
         "sqrt_alpha_bar": alpha_bar.sqrt(),
         "sqrt_one_minus_alpha_bar": (1 - alpha_bar).sqrt(),
-        "eps_coefficient": beta / (1 - alpha_bar).sqrt(),
     }
     for name, value in expected.items():
         buffer = getattr(schedule, name)

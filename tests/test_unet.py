@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lab7.unet import EMBEDDINGS, MODULATIONS, NORMS, PLACES, UNet, stage_shapes
+from lab7.unet import OPTIONS, PLACES, UNet, stage_shapes
 from lab7.utils.files import UserError
 
 
@@ -29,7 +29,7 @@ def test_shapes_of_the_report_at_256_features():
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("embeddings", EMBEDDINGS)
+@pytest.mark.parametrize("embeddings", OPTIONS["embeddings"])
 def test_every_option_runs_and_learns_in_every_parameter(place, embeddings):
     model = UNet(8, 32, condition_at=place, embeddings=embeddings)
     x_t, t, condition = inputs()
@@ -40,8 +40,8 @@ def test_every_option_runs_and_learns_in_every_parameter(place, embeddings):
     assert silent == []
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("modulation", MODULATIONS)
+@pytest.mark.parametrize("norm", OPTIONS["norm"])
+@pytest.mark.parametrize("modulation", OPTIONS["modulation"])
 def test_every_modulation_and_norm_runs_and_learns(modulation, norm):
     model = UNet(8, 32, modulation=modulation, norm=norm)
     x_t, t, condition = inputs()
@@ -56,7 +56,7 @@ def test_modulations_are_what_they_say():
     x = x_t.repeat(1, 3, 1, 1)[:, :8]
     time = t[:, None] / 1000
     results = {}
-    for modulation in MODULATIONS:
+    for modulation in OPTIONS["modulation"]:
         torch.manual_seed(0)
         model = UNet(8, 32, modulation=modulation)
         results[modulation] = model.inject("down1", x, condition, time)

@@ -1,4 +1,4 @@
-"""Where things are, how they are written, and how a mistake is told.
+"""Where files are, how they are written, and the errors that a user sees.
 
 Every file that lab7 writes appears under its final name only when it is whole: it is written under a temporary
 name in the same folder, flushed to the disk, then renamed.
@@ -22,8 +22,7 @@ class UserError(Exception):
 
 
 class Failure(Exception):
-    """A command that was asked rightly and could not be carried out: one line that says what happened and what
-    can be done."""
+    """A correct command that could not be carried out: one line that says what happened and what can be done."""
 
 
 def _root() -> Path:
@@ -110,7 +109,7 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Write JSON, keys in the order given, a list of numbers on one line, one trailing newline, atomically."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
-    write_text(path, _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n")
+    write_text(path, _NUMBERS.sub(lambda match: " ".join(match[0].split()), text) + "\n")
 
 
 _NUMBERS = re.compile(r"(?<=\[)\n[-+.\deE,\s]+\n *(?=\])")  # within strings JSON has no line breaks

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def provenance(device: str | torch.device = "cpu") -> dict[str, Any]:
     """Commit, versions and machine, for a result file."""
     return {
         "commit": commit(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": device_name(device),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -66,31 +66,17 @@ def provenance(device: str | torch.device = "cpu") -> dict[str, Any]:
 def commit() -> str:
     """The commit of the checkout, with "+" if files differ from it; "unknown" outside a checkout."""
     try:
-        told = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
+        command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
+        described = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    return told.stdout.strip() or "unknown"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
+    return described.stdout.strip() or "unknown"
 
 
 @lru_cache
 def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

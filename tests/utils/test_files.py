@@ -94,8 +94,9 @@ def test_json_that_is_missing_or_a_folder(tmp_path):
 
 @pytest.mark.parametrize("name", ["data", "runs", "figures", "build"])
 def test_a_folder_can_be_named_by_the_environment(tmp_path, monkeypatch, name):
-    monkeypatch.delenv(f"LAB7_{name.upper()}", raising=False)
-    assert getattr(files, f"{name}_dir")() == files.ROOT / name
+    for other in ("DATA", "RUNS", "FIGURES", "BUILD"):
+        monkeypatch.delenv(f"LAB7_{other}", raising=False)
+    assert getattr(files, f"{name}_dir")() == files.ROOT / ("build/quick/figures" if name == "figures" else name)
     monkeypatch.setenv(f"LAB7_{name.upper()}", str(tmp_path))
     assert getattr(files, f"{name}_dir")() == tmp_path
     assert files.shipped_dir() == files.ROOT / "data"

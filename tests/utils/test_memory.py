@@ -14,7 +14,7 @@ if sys.argv[1] == "keep":
     assert keep_memory()
 def fill():
     torch.ones(12_000_000)  # beyond what glibc learns to keep by itself
-for _ in range(15):
+for _ in range(10):
     fill()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
