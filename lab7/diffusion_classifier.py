@@ -22,31 +22,6 @@ from lab7.vocabulary import COLOURS
 LOG_SNR = -2.5  # log(alpha_bar / (1 - alpha_bar)) of the added noise: shapes can only just be seen in it
 
 
-@torch.inference_mode()
-def denoising_error(
-    model: Model,
-    schedule: NoiseSchedule,
-    x_0: Tensor,
-    condition: Tensor,
-    eps: Tensor,
-    *,
-    target: str = "eps",
-    log_snr: float = LOG_SNR,
-) -> Tensor:
-    """Mean squared error of x_0 predicted from noise under its condition: (B,).
-
-    x_0 (B, 3, S, S) is in model space, condition (B, 24); eps (K, 3, S, S) are standard normal noises, and each
-    picture gets all of them. Costs K evaluations a picture.
-    """
-    t = torch.full((len(x_0),), step_at(schedule, log_snr), dtype=torch.int64, device=x_0.device)
-    error = x_0.new_zeros(len(x_0))
-    for noise in eps:
-        x_t = add_noise(schedule, x_0, t, noise)
-        predicted, _ = predict_x_0_eps(schedule, model(x_t, t, condition).float(), x_t, t, target)
-        error += (predicted - x_0).square().mean(dim=(1, 2, 3)) / len(eps)
-    return error
-
-
 def alternative_conditions(condition: Tensor, swap: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Conditions that each object is compared with: condition (B, 24) -> rows (P,), classes (P,), others (P, 24).
 
@@ -64,6 +39,7 @@ def alternative_conditions(condition: Tensor, swap: bool) -> tuple[Tensor, Tenso
     return torch.cat([rows, rows[which]]), torch.cat([classes, classes[which]]), torch.cat([without, swapped])
 
 
+@torch.inference_mode()
 def errors(
     model: Model,
     schedule: NoiseSchedule,
@@ -78,14 +54,21 @@ def errors(
     """The denoising error under the whole condition (B,), and the least under each object's alternative conditions,
     (B, 24), infinite for a class that is not asked for.
 
-    Arguments as for `denoising_error`. Costs K evaluations a picture, K more for each object, up to 2 K more with swap.
+    The denoising error is the mean squared error of x_0 predicted from noise. x_0 (B, 3, S, S) is in model space,
+    condition (B, 24); eps (K, 3, S, S) are standard normal noises, and each picture gets all of them. Costs K
+    evaluations a picture, K more for each object, up to 2 K more with swap.
     """
     rows, classes, others = alternative_conditions(condition, swap)
     pictures, conditions = torch.cat([x_0, x_0[rows]]), torch.cat([condition, others])  # (B + P, ...)
-    all_errors = denoising_error(model, schedule, pictures, conditions, eps, target=target, log_snr=log_snr)
+    t = torch.full((len(pictures),), step_at(schedule, log_snr), dtype=torch.int64, device=x_0.device)
+    error = x_0.new_zeros(len(pictures))
+    for noise in eps:
+        x_t = add_noise(schedule, pictures, t, noise)
+        predicted, _ = predict_x_0_eps(schedule, model(x_t, t, conditions).float(), x_t, t, target)
+        error += (predicted - pictures).square().mean(dim=(1, 2, 3)) / len(eps)
     without = torch.full_like(condition, torch.inf).flatten()
-    without.scatter_reduce_(0, rows * condition.shape[1] + classes, all_errors[len(x_0) :], "amin")
-    return all_errors[: len(x_0)], without.view_as(condition)
+    without.scatter_reduce_(0, rows * condition.shape[1] + classes, error[len(x_0) :], "amin")
+    return error[: len(x_0)], without.view_as(condition)
 
 
 def class_error_ratio(whole: Tensor, without: Tensor) -> Tensor:
