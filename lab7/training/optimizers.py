@@ -81,8 +81,10 @@ class Muon(torch.optim.AdamW):
             if not state:  # AdamW loads no state without "step"
                 state |= {"momentum": torch.zeros_like(weight), "step": torch.zeros(())}
             state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-            ahead = weight.grad.lerp(state["momentum"], MOMENTUM).flatten(1)  # a kernel as (out, in * size * size)
-            update = orthogonal(ahead.bfloat16() if choose_precision(weight.device) == "bf16" else ahead)
+            ahead = weight.grad.lerp(state["momentum"], MOMENTUM).movedim(1, -1)  # channels last, as in memory
+            matrix = ahead.flatten(1)  # a kernel becomes (out, size * size * in)
+            update = orthogonal(matrix.bfloat16() if choose_precision(weight.device) == "bf16" else matrix)
             weight.mul_(1 - muon["lr"] * muon["weight_decay"])
             rows_per_column = update.shape[0] / update.shape[1]
-            weight.sub_(update.view_as(weight), alpha=muon["lr"] * max(1.0, rows_per_column) ** 0.5)
+            update = update.reshape(ahead.shape).movedim(-1, 1)
+            weight.sub_(update, alpha=muon["lr"] * max(1.0, rows_per_column) ** 0.5)
