@@ -196,7 +196,7 @@ def measured_speed(presets: list[Preset], plan: Plan) -> float:
         raise Failure("the speed could not be measured: " + ("a training failed" if failed else "it is too slow"))
     spans = [(curve[1], curve[-1]) for curve in curves]  # the first line warms up
     rate = min((end["images"] - begin["images"]) / (end["seconds"] - begin["seconds"]) for begin, end in spans)
-    print(f"{len(presets)} trainings at once: {rate:.0f} pictures a second each")
+    print(f"trainings at once: {len(presets)}, with {rate:.0f} pictures a second each")
     return rate
 
 
