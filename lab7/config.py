@@ -215,8 +215,8 @@ def _find_field(path: str) -> tuple[str, str]:
 _PRESETS = (  # name, the preset that it changes ("": the defaults), one line for a reader, settings
     ("smoke", "", "everything from scratch at toy size, in about two minutes",
      "scenes=60 image_size=32 n_feature=8 widths=32,32 blocks=1,1 embedding=32 diffusion.num_steps=100 epochs=3 "
-     "save_every=10 snapshots=2 ema_decay=0.9 sampling.num_steps=5 samples=1 judge_scenes=60 judge_epochs=1 "
-     "evaluation_scenes=20"),
+     "save_every=10 snapshots=2 ema_decay=0.9 sampling.num_steps=5 samples=1 judge_scenes=20 judge_epochs=1 "
+     "evaluation_scenes=10"),
     ("small", "", "the report's U-Net from scratch, at a size for two CPU cores: an hour an arm with bf16, two without",
      "image_size=32 n_feature=48 epochs=24 warmup_steps=200"),
     ("quick", "small", "shipped weights and recorded runs; trains only a short demonstration",

@@ -143,7 +143,8 @@ def _is_whole(path: Path) -> bool:
 def _parallel(task: Callable[[int], T], indices: range, processes: int | None, progress: bool = False) -> Iterator[T]:
     """task(index) for all indices, in order, over several processes (default: all cores)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = min(processes or cores, -(-len(indices) // _CHUNK))
+    few = len(indices) <= 20 * _CHUNK  # rendered sooner than other processes start
+    processes = processes or (1 if few else cores)
     bar = partial(tqdm, total=len(indices), desc="render", unit="scene", disable=not progress, mininterval=0.5)
     if processes == 1:
         yield from bar(map(task, indices))

@@ -5,6 +5,7 @@ The share of objects that it finds there is the ceiling: no generator can be exp
 
 from __future__ import annotations
 
+import functools
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ CLEAN_SEED, SHIFTED_SEED = 900_000, 950_000  # far from the generator's scenes a
 HIDDEN = (0.0, 0.05, 0.25, 0.5, 1.0)  # edges of the bins of how much of an object others hide
 
 
+@functools.lru_cache(maxsize=1)  # several runs are scored on the same renders
 def clean_set(scenes: int, processes: int | None = None) -> tuple[Tensor, Tensor]:
     """Unseen scenes as the stand-in renders them: uint8 (3 * scenes, 3, 64, 64) and labels (3 * scenes, 24)."""
     return render_pictures(CLEAN_SEED, scenes, processes=processes)
