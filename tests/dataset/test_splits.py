@@ -57,7 +57,7 @@ def test_unseen_follows_from_the_train_json_at_hand(tiny_synthetic):
 def test_training_without_the_pairs_sees_none_of_them(tiny_synthetic, tmp_path, monkeypatch):
     settings = ["holdout_pairs=true", "n_feature=8", "epochs=1", "max_steps=1", "snapshots=0"]
     seen = []
-    monkeypatch.setattr("lab7.training.loop.fit_normaliser", lambda images, kind: seen.append(len(images)) or _stop())
+    monkeypatch.setattr("lab7.training.run.fit_normaliser", lambda images, kind: seen.append(len(images)) or _stop())
     pictures = load_pictures(tiny_synthetic, 32)
     kept = int(without_pairs(pictures.labels, held_out_pairs()).sum())
     with contextlib.suppress(_Stop):
