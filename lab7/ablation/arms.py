@@ -52,8 +52,7 @@ def _report(name: str, title: str, *settings: str, **more: Any) -> Arm:
 
 
 def _our(name: str, title: str, *settings: str, **more: Any) -> Arm:
-    """An arm of our own U-Net, small enough for many trainings; by default without object tokens, because these would
-    bring the condition to the lowest level wherever else it enters."""
+    """An arm of our own U-Net; without object tokens, which would bring the condition to the lowest level."""
     options = {"base": "laptop", "cpu_settings": _SMALL, "baseline": OURS} | more
     return Arm(f"ours_{name}", f"ours: {title}", (*_OURS, *_DRAW, "tokens=false", *settings), **options)
 
@@ -123,8 +122,7 @@ def get_arm(name: str) -> Arm:
 
 
 def arm_preset(arm: Arm, preset: Preset, settings: Iterable[str] = ()) -> Preset:
-    """The preset that an arm is trained with: for `laptop` the arm's own base with its `cpu_settings`, else the preset.
-    Then the arm's settings, the preset's seed and `settings` are set, in this order."""
+    """For `laptop` the arm's base with its `cpu_settings`, else the preset; then the arm's settings and `settings`."""
     base = override(get_preset(arm.base), arm.cpu_settings) if preset.name == "laptop" else preset
     return override(base, [*arm.settings, f"train.seed={preset.train.seed}", *settings])
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from lab7.config import Preset, override
 from lab7.dataset.conditions import conditions_tensor, load_list
 from lab7.dataset.images import read_png, to_float, to_uint8
+from lab7.judge import evaluation
 from lab7.judge.blobs import has_duplicate
 from lab7.judge.error_types import readings, tally
 from lab7.judge.frechet import against_renders
@@ -58,11 +59,9 @@ def score(
     """Draw every condition `samples` times and have the judge count; `drawing` goes to the pipeline.
 
     "top_k" and "exact" count all samples; "single" counts only the first sample of each condition, as the report does.
-    Each is hits, total, accuracy and its 95% Wilson interval. "by_picture" holds the objects found in every picture,
-    "error_types" the kinds of errors. "duplicated" counts pictures that show an object more than once, which the judge
-    does not notice (see judge/blobs.py); "exact_without_duplicates" counts exact matches without such pictures.
-    "second_judge" holds the counts of the second judge on the same pictures; "judges_disagree" is true if the two
-    accuracies differ by more than 5 points. The pictures are appended to `kept`.
+    "by_picture" holds the objects found in every picture. "duplicated" counts pictures that show an object more than
+    once, which the judge does not notice (see judge/blobs.py); "exact_without_duplicates" counts exact matches without
+    them. "judges_disagree": the two judges' accuracies differ by more than 5 points. `kept` receives the pictures.
     """
     images = as_stored(pipeline(conditions, samples=samples, progress=progress, **drawing))
     labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0)  # (N * K, 24)
@@ -114,10 +113,9 @@ def score_run(
     """Score a run's weights on the lists, and write the scores to its result.json.
 
     Pictures are drawn with the section `sampling` of the preset (default: the one stored with the weights), changed by
-    `settings` such as "num_candidates=8". The weights may lie in another run's folder. The scores of one draw are
-    written under "accuracy", those of best-of-n (num_candidates above 1) under "best_of_n", which never replaces
-    "accuracy". A list without conditions is left out. "frechet" compares all pictures with unseen renders; "scored"
-    names the machine that drew them. Raises UserError for a setting of another section: training has fixed those.
+    `settings`. The scores of one draw are written under "accuracy", those of best-of-n (num_candidates above 1) under
+    "best_of_n". A list without conditions is left out. "frechet" compares all pictures with unseen renders. Raises
+    UserError for a setting of another section: training has fixed those.
     """
     pipeline = load_pipeline(weights or folder, device)
     before = preset or pipeline.preset
@@ -130,8 +128,7 @@ def score_run(
     counts = [len(names) for entries in conditions.values() for names in entries for _ in range(sampling.samples)]
     pictures: list[Tensor] = []
     scores = {"sampling": asdict(sampling), "scored": provenance(device), "judge": _identity(judge)}
-    if second is not None:
-        scores["second_judge"] = _identity(second)
+    scores |= {"second_judge": _identity(second)} if second else {}
     scores["accuracy"] = {
         name: score(pipeline, judge, entries, second=second, progress=progress, kept=pictures, **drawing)
         for name, entries in conditions.items()
@@ -152,47 +149,32 @@ def count_pictures(judge: Judge, folder: Path, conditions: Sequence[Sequence[str
 
     Raises UserError for a folder without such pictures, a condition without one, or a number beyond the list.
     """
-    pictures = _numbered_pictures(folder)
-    numbers = sorted({number for number, _ in pictures})
-    if numbers[-1] >= len(conditions):
-        raise UserError(
-            f"{short(folder)}: has a picture {numbers[-1]:03d}, but only {len(conditions)} conditions are given"
-        )
-    if missing := [number for number in range(len(conditions)) if number not in numbers]:
-        raise UserError(
-            f"{short(folder)}: {len(missing)} of {len(conditions)} conditions have no picture, {missing[0]:03d}.png "
-            "first; draw them all, or give the conditions that were drawn"
-        )
-    images = torch.stack([read_png(path, 64) for _, path in pictures])
-    labels = conditions_tensor([conditions[number] for number, _ in pictures])
-    outputs = judge.probabilities(images)
-    return {
-        "pictures": len(pictures),
-        "conditions": len(conditions),
-        "top_k": top_k(outputs, labels).to_dict(),
-        "exact": exact_match(outputs, labels).to_dict(),
-        "per_count": per_count(outputs, labels).to_dict("records"),
-        "judge": _identity(judge),
-    }
-
-
-def _numbered_pictures(folder: Path) -> list[tuple[int, Path]]:
     if not folder.is_dir():
         raise UserError(f"{short(folder)}: no such folder; 'lab7 sample --out DIR' makes one")
     names = {path: re.fullmatch(r"(\d+)(?:_\d+)?\.png", path.name) for path in sorted(folder.iterdir())}
-    numbered = [(int(match[1]), path) for path, match in names.items() if match]
-    if not numbered:
+    numbers = {path: int(match[1]) for path, match in names.items() if match}
+    if not numbers:
         raise UserError(f"{short(folder)}: holds no pictures named 000.png or 000_0.png")
-    return numbered
+    last, total = max(numbers.values()), len(conditions)
+    if last >= total:
+        raise UserError(f"{short(folder)}: has a picture {last:03d}, but only {total} conditions are given")
+    if missing := sorted(set(range(total)) - set(numbers.values())):
+        raise UserError(
+            f"{short(folder)}: {len(missing)} of {total} conditions have no picture, {missing[0]:03d}.png first; draw "
+            "them all, or give the conditions that were drawn"
+        )
+    outputs = judge.probabilities(torch.stack([read_png(path, 64) for path in numbers]))
+    labels = conditions_tensor([conditions[number] for number in numbers.values()])
+    counts = {"pictures": len(numbers), "conditions": total}
+    return counts | evaluation.scores(outputs, labels) | {"judge": _identity(judge)}
 
 
 def plateau_scores(judge: Judge, data: Path | None = None) -> Callable[[Pipeline], dict[str, float]]:
     """The scores that the report's learning-rate schedule uses: one sample of each condition of both lists."""
 
-    def accuracy(pipeline: Pipeline, name: str) -> float:
-        return score(pipeline, judge, load_list(name, data), samples=1, num_candidates=1)["top_k"]["accuracy"]
-
     def evaluate(pipeline: Pipeline) -> dict[str, float]:
-        return {name: accuracy(pipeline, name) for name in REPORTED_LISTS}
+        lists = {name: load_list(name, data) for name in REPORTED_LISTS}
+        drawn = {name: score(pipeline, judge, lists[name], samples=1, num_candidates=1) for name in lists}
+        return {name: scores["top_k"]["accuracy"] for name, scores in drawn.items()}
 
     return evaluate

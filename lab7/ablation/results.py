@@ -14,7 +14,7 @@ import pandas as pd
 
 from lab7.ablation.arms import ARMS, Arm, get_arm, seeds_of
 from lab7.ablation.evaluate import LISTS
-from lab7.ablation.statistics import Counts, bootstrap, compare, counts_of, same_seeds
+from lab7.ablation.statistics import Counts, bootstrap, compare, counts_of
 from lab7.training.run_folder import losses, read_metrics
 from lab7.utils.files import UserError, read_json, runs_dir, shipped_dir, short, write_text
 
@@ -38,33 +38,30 @@ def read_result(folder: Path) -> dict[str, Any]:
 def compare_arms(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two arms, each the results of its seeds, on every list that both were scored on, by both judges: a row each.
 
-    Columns: list, judge, first, second (accuracies), difference, low, high, verdict. Raises UserError if the arms have
-    no list in common or were scored by different judges.
+    Columns: list, judge, first, second (accuracies), difference, low, high, verdict. Raises UserError without a common
+    list, and for runs scored by different judges.
     """
     results = (*first, *second)
     if len({result["judge"]["sha256"] for result in results}) > 1:
         raise UserError("the runs were scored by different judges; score them again with one")
     rows = []
     for name in sorted(set.intersection(*(set(result["accuracy"]) for result in results))):
-        for judge in ("judge", "second_judge"):
-            if judge == "second_judge" and not all(judge in result["accuracy"][name] for result in results):
-                continue
+        two_judges = all("second_judge" in result["accuracy"][name] for result in results)
+        for judge in ("judge", "second_judge") if two_judges else ("judge",):
             one, two = counts_of(first, [name], judge), counts_of(second, [name], judge)
-            found = compare(one, two)
+            gap = compare(one, two)
             row = {"list": name, "judge": judge.replace("_", " ")}
             row |= {"first": float(one.accuracies.mean()), "second": float(two.accuracies.mean())}
-            row |= {"difference": found.difference, "low": found.low, "high": found.high}
-            rows.append(row | {"verdict": found.verdict()})
+            row |= {"difference": gap.difference, "low": gap.low, "high": gap.high}
+            rows.append(row | {"verdict": gap.verdict()})
     if not rows:
         raise UserError("the runs were scored on no list in common; score them again")
     return rows
 
 
 def read_arms(runs: Path, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-    """The scored results of the arms of those names, by seed: from the folders in `runs`, else from its record.
-
-    Arms without any are left out.
-    """
+    """The scored results of those arms, in order of seeds, from the folders in `runs`, else from its record. Arms
+    without any are left out."""
     arms = {}
     record = read_record(runs / RECORD)
     for name in dict.fromkeys(names):
@@ -81,12 +78,11 @@ def read_record(path: Path) -> list[dict[str, Any]]:
 
 
 def write_record(path: Path, runs: Path, names: Iterable[str]) -> tuple[int, int]:
-    """Add the scored runs of those arms in the folder `runs` to one file, which keeps what it holds of other runs.
+    """Add the scored runs of those arms in `runs` to one file, a line each; what it holds of other runs is kept.
 
-    Returns how many runs were added and how many the file then holds. A run is one line. Raises UserError if no such
-    run is scored.
+    Returns how many runs were added and how many the file then holds. Raises UserError if no such run is scored.
     """
-    runs_by_key = {(result["arm"], result["seed"]): result for result in read_record(path)}
+    kept = {(result["arm"], result["seed"]): result for result in read_record(path)}
     new = {
         (name, seed): _condensed(name, result, folder)
         for name in names
@@ -94,10 +90,9 @@ def write_record(path: Path, runs: Path, names: Iterable[str]) -> tuple[int, int
     }
     if not new:
         raise UserError(f"{short(runs)}: no scored run of {', '.join(names)}; 'lab7 ablate --arms ...' makes them")
-    runs_by_key |= new
-    order = {name: place for place, name in enumerate(ARMS)}
-    keys = sorted(runs_by_key, key=lambda key: (order.get(key[0], len(order)), key[1]))
-    lines = [json.dumps(runs_by_key[key], separators=(",", ":")) for key in keys]
+    kept |= new
+    keys = sorted(kept, key=lambda key: ([*ARMS, key[0]].index(key[0]), key[1]))  # unknown arms come last
+    lines = [json.dumps(kept[key], separators=(",", ":")) for key in keys]
     write_text(path, '{"runs": [\n' + ",\n".join(lines) + "\n]}\n")
     return len(new), len(lines)
 
@@ -135,31 +130,25 @@ def _condensed_list(scores: dict[str, Any]) -> dict[str, Any]:
 def arm_rows(arms: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Every arm on every list and on all lists together, by the first judge: a row each, compared with its baseline.
 
-    `arms` gives the results of each arm's seeds. Columns: arm, title, list ("all": together), seeds, accuracy, low,
-    high, by_seed, difference, diff_low, diff_high, verdict, claim.
+    `arms` gives the results of each arm's seeds. Columns: arm, title, list ("all": together), seeds, accuracy, those
+    of `comparison`, claim.
     """
     rows = []
     for name, results in arms.items():
         arm = get_arm(name)
-        lists = sorted(set.intersection(*(set(result["accuracy"]) for result in results)), key=_place)
-        for which, parts in [*((one, [one]) for one in lists), (ALL, [one for one in lists if one in LISTS])]:
+        shared = set.intersection(*(set(result["accuracy"]) for result in results))
+        usual = [one for one in LISTS if one in shared]
+        for which, parts in [*((one, [one]) for one in (*usual, *sorted(shared - set(LISTS)))), (ALL, usual)]:
             baseline = [result for result in arms.get(arm.baseline, ()) if set(parts) <= set(result["accuracy"])]
-            rows.append(
-                {"arm": name, "title": arm.title, "list": which, "seeds": len(results)}
-                | interval_columns("accuracy", counts_of(results, parts))
-                | baseline_columns(arm, results, baseline, partial(counts_of, lists=parts), "helps", "hurts")
-                | {"claim": arm.claim}
-            )
+            row = {"arm": name, "title": arm.title, "list": which, "seeds": len(results)}
+            counts = partial(counts_of, lists=parts)
+            row |= comparison("accuracy", arm, results, baseline, counts, "helps", "hurts")
+            rows.append(row | {"claim": arm.claim})
     return rows
 
 
-def interval_columns(name: str, counts: Counts) -> dict[str, Any]:
-    """Columns of an arm: its mean over seeds under `name`, low and high (bootstrap), and by_seed."""
-    mean, low, high = bootstrap(counts)
-    return {name: mean, "low": low, "high": high, "by_seed": counts.accuracies.tolist()}
-
-
-def baseline_columns(
+def comparison(
+    name: str,
     arm: Arm,
     results: Sequence[dict[str, Any]],
     baseline: Sequence[dict[str, Any]],
@@ -167,18 +156,19 @@ def baseline_columns(
     higher: str,
     lower: str,
 ) -> dict[str, Any]:
-    """Columns difference, diff_low, diff_high and verdict of an arm and its baseline, on the seeds that both have.
-
-    The numbers are NaN for the baseline itself, for an arm without one, and where no seed is in both.
-    """
-    if arm.baseline == arm.name or not arm.baseline:
-        verdict = "the baseline" if arm.baseline else "not compared"
-    else:
-        mine, others = same_seeds(results, baseline)
-        if mine:
-            return compare(counts(mine), counts(others)).columns(higher, lower)
-        verdict = "no baseline of the same seed"
-    return {"difference": nan, "diff_low": nan, "diff_high": nan, "verdict": verdict}
+    """Columns of an arm: its mean under `name`, low, high (hierarchical bootstrap) and by_seed; then difference,
+    diff_low, diff_high and verdict against its baseline on the seeds that both have, NaN where there are none."""
+    own = counts(results)
+    mean, low, high = bootstrap(own)
+    row = {name: mean, "low": low, "high": high, "by_seed": own.accuracies.tolist()}
+    seeds = {result["seed"] for result in results} & {result["seed"] for result in baseline}
+    if arm.baseline in ("", arm.name) or not seeds:
+        verdict = {"": "not compared", arm.name: "the baseline"}.get(arm.baseline, "no baseline of the same seed")
+        return row | {"difference": nan, "diff_low": nan, "diff_high": nan, "verdict": verdict}
+    mine, other = ([one for one in part if one["seed"] in seeds] for part in (results, baseline))
+    gap = compare(counts(mine), counts(other))
+    row |= {"difference": gap.difference, "diff_low": gap.low, "diff_high": gap.high}
+    return row | {"verdict": gap.verdict(higher, lower)}
 
 
 def arm_table(rows: Sequence[Mapping[str, Any]], arms: Mapping[str, Sequence[dict[str, Any]]]) -> pd.DataFrame:
@@ -190,16 +180,11 @@ def arm_table(rows: Sequence[Mapping[str, Any]], arms: Mapping[str, Sequence[dic
     lines = []
     for name, results in arms.items():
         by_list = {row["list"]: row for row in rows if row["arm"] == name}
-        total = by_list[ALL]
-        lines.append(
-            {"arm": name, "title": total["title"], "baseline": get_arm(name).baseline, "seeds": total["seeds"]}
-            | {"pixels": results[0]["settings"]["data"]["image_size"], "pictures": results[0]["images_seen"]}
-            | {"minutes": round(fmean(result["seconds"] for result in results) / 60)}
-            | {which: by_list[which]["accuracy"] if which in by_list else nan for which in (*LISTS, ALL)}
-            | {key: total[key] for key in ("low", "high", "difference", "diff_low", "diff_high", "verdict", "claim")}
-        )
+        total, settings = by_list[ALL], results[0]["settings"]
+        line = {"arm": name, "title": total["title"], "baseline": get_arm(name).baseline, "seeds": total["seeds"]}
+        line |= {"pixels": settings["data"]["image_size"], "pictures": results[0]["images_seen"]}
+        line |= {"minutes": round(fmean(result["seconds"] for result in results) / 60)}
+        line |= {which: by_list[which]["accuracy"] if which in by_list else nan for which in (*LISTS, ALL)}
+        keys = ("low", "high", "difference", "diff_low", "diff_high", "verdict", "claim")
+        lines.append(line | {key: total[key] for key in keys})
     return pd.DataFrame(lines)
-
-
-def _place(which: str) -> int:
-    return LISTS.index(which) if which in LISTS else len(LISTS)

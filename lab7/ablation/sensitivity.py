@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lab7.ablation.arms import get_arm
-from lab7.ablation.results import baseline_columns, interval_columns
+from lab7.ablation.results import comparison
 from lab7.ablation.statistics import Counts
 
 
@@ -18,25 +18,19 @@ def sensitivity_table(arms: Mapping[str, Sequence[dict[str, Any]]]) -> pd.DataFr
     """One line an arm whose runs were measured, in percent, compared with its baseline on the seeds that both have.
 
     `arms` gives the results of each arm's seeds. Columns: arm, title, baseline, seeds, pictures (seen), minutes,
-    condition_sensitivity, low, high, by_seed, difference, diff_low, diff_high, verdict; intervals by the hierarchical
-    bootstrap over seeds and pictures. Arms that only draw with the network of another are left out.
+    condition_sensitivity and those of `comparison`. Arms that draw with the network of another are left out.
     """
-    measured = {
-        name: [result for result in results if "condition_sensitivity" in result] for name, results in arms.items()
-    }
+    measured = {name: [one for one in arm if "condition_sensitivity" in one] for name, arm in arms.items()}
     lines = []
     for name, results in measured.items():
         arm = get_arm(name)
         if results and not arm.weights_from:
-            lines.append(
-                {"arm": name, "title": arm.title, "baseline": arm.baseline, "seeds": len(results)}
-                | {"pictures": results[0]["images_seen"]}
-                | {"minutes": fmean(result["seconds"] for result in results) / 60}
-                | interval_columns("condition_sensitivity", _counts(results))
-                | baseline_columns(
-                    arm, results, measured.get(arm.baseline, ()), _counts, "more sensitive", "less sensitive"
-                )
-            )
+            line = {"arm": name, "title": arm.title, "baseline": arm.baseline, "seeds": len(results)}
+            line |= {"pictures": results[0]["images_seen"]}
+            line |= {"minutes": fmean(result["seconds"] for result in results) / 60}
+            words = ("more sensitive", "less sensitive")
+            baseline = measured.get(arm.baseline, ())
+            lines.append(line | comparison("condition_sensitivity", arm, results, baseline, _counts, *words))
     return pd.DataFrame(lines)
 
 

@@ -1,8 +1,7 @@
 """Confidence intervals for an arm and for the difference of two arms, by the hierarchical bootstrap.
 
-The interval of a proportion treats all objects as independent. They are not: the pictures of an arm come from a few
-trainings, and the pictures of one condition succeed and fail together. The hierarchical bootstrap resamples each of
-these levels: trainings, conditions, and the samples of a condition.
+Objects are not independent: the pictures of an arm come from a few trainings, and those of one condition succeed and
+fail together. The bootstrap resamples each of these levels: trainings, conditions, and the samples of a condition.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ import numpy as np
 from lab7.utils.files import UserError
 
 RESAMPLES = 4000
-MIN_TRAININGS = 3  # of each arm, for a verdict
-NO_VERDICT = {1: "one training", 2: "two trainings"}
+NO_VERDICT = {1: "one training", 2: "two trainings"}  # of the arm that has fewer; a verdict needs three
 
 
 @dataclass(frozen=True)
@@ -52,24 +50,16 @@ class Difference:
 
     def verdict(self, higher: str = "higher", lower: str = "lower") -> str:
         """The difference in words; with fewer than 3 trainings of an arm only their number."""
-        if self.trainings < MIN_TRAININGS:
+        if self.trainings in NO_VERDICT:
             return NO_VERDICT[self.trainings]
         return higher if self.low > 0 else lower if self.high < 0 else "no clear difference"
-
-    def columns(self, higher: str, lower: str) -> dict[str, Any]:
-        """The columns of a table that compares an arm with its baseline."""
-        numbers = {"difference": self.difference, "diff_low": self.low, "diff_high": self.high}
-        return numbers | {"verdict": self.verdict(higher, lower)}
-
-    def __str__(self) -> str:
-        return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
 def counts_of(results: Sequence[dict[str, Any]], lists: Sequence[str], judge: str = "judge") -> Counts:
     """The counts of one arm on some lists together, from each training's result.json; by "judge" or "second_judge".
 
-    The counts of a condition are a list of numbers, or a string of digits as in a record.
-    Raises UserError if a result lacks a list or its counts, or was scored on other conditions.
+    The counts of a condition are a list of numbers, or a string of digits as in a record. Raises UserError if a result
+    lacks a list or its counts, or was scored on other conditions.
     """
     hits, asked = [], []
     for result in results:
@@ -85,14 +75,6 @@ def counts_of(results: Sequence[dict[str, Any]], lists: Sequence[str], judge: st
         if not np.array_equal(asked[0], asked[-1]):
             raise UserError(f"run '{result.get('name')}' was scored on other conditions than the first; score it again")
     return Counts(tuple(hits), asked[0])
-
-
-def same_seeds(
-    first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The results of two arms, only those of seeds that both arms have."""
-    seeds = {result["seed"] for result in first} & {result["seed"] for result in second}
-    return [one for one in first if one["seed"] in seeds], [one for one in second if one["seed"] in seeds]
 
 
 def bootstrap(arm: Counts, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float, float]:

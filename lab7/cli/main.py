@@ -30,9 +30,7 @@ def report(preset: PresetName = "quick", settings: Settings = (), json: Json = F
     try:
         from lab7.report import build
     except ModuleNotFoundError as error:
-        install = "install the notebooks' packages: pip install '.[lab]'"
-        raise Failure(f"the report needs {error.name}; {install}") from None
-
+        raise Failure(f"the report needs {error.name}; install the notebooks' packages: pip install '.[lab]'") from None
     outcome = build.run(preset, settings)
     return print_result(json, outcome, *outcome["lines"])
 
@@ -49,16 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words and words[0] in COMMANDS:
             return tyro.cli(COMMANDS[words[0]], prog=f"lab7 {words[0]}", args=words[1:], **options)
-        description = "Learn conditional diffusion by drawing i-CLEVR scenes. `lab7 COMMAND --help` explains a command."
-        return tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="lab7", description=description, args=words, **options
-        )
-    except UserError as error:
+        summary = "Learn conditional diffusion by drawing i-CLEVR scenes. `lab7 COMMAND --help` explains a command."
+        return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="lab7", description=summary, args=words, **options)
+    except (UserError, Failure) as error:
         print(f"lab7: {error}", file=sys.stderr)
-        return 2
-    except Failure as error:
-        print(f"lab7: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
         print("lab7: stopped; what was finished is kept", file=sys.stderr)
         return 130
@@ -77,7 +70,3 @@ def _repeat_set(arguments: Sequence[str]) -> list[str]:
             words.append("--set")
         words.append(word)
     return words
-
-
-if __name__ == "__main__":
-    sys.exit(main())

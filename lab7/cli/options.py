@@ -28,10 +28,8 @@ def print_result(as_json: bool, value: Any, *lines: str) -> int:
 
 def score_line(name: str, score: dict[str, Any]) -> str:
     """A score with its name and its interval."""
-    return (
-        f"{name}: {score['hits']}/{score['total']} = {score['accuracy']:.4f} "
-        f"(95% interval {score['low']:.4f} to {score['high']:.4f})"
-    )
+    line = "{name}: {hits}/{total} = {accuracy:.4f} (95% interval {low:.4f} to {high:.4f})"
+    return line.format(name=name, **score)
 
 
 def ceiling_line(judge: Any) -> str:

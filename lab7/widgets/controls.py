@@ -1,7 +1,4 @@
-"""Controls for the notebooks. What a control shows is computed by a plain function that needs no browser.
-
-Pictures are sent to the browser as PNG bytes, enlarged without smoothing, so that a slider answers at once.
-"""
+"""Controls for the notebooks. What a control shows is computed by a plain function that needs no browser."""
 
 from __future__ import annotations
 
@@ -32,7 +29,6 @@ from lab7.schedule import NoiseSchedule
 from lab7.utils.files import UserError
 from lab7.vocabulary import CLASSES, check_condition
 
-SHOWN = 256  # pixels of a picture's side on the screen
 _NOTHING = "(none)"
 
 
@@ -50,8 +46,8 @@ def show(figure: Figure) -> None:
     display(DisplayedImage(data=buffer.getvalue(), format=kind))
 
 
-def png_bytes(pictures: Sequence[Tensor], side: int = SHOWN) -> bytes:
-    """Pictures (3, H, W), uint8 or in [-1, 1], side by side in one PNG, each `side` pixels wide and high."""
+def png_bytes(pictures: Sequence[Tensor], side: int = 256) -> bytes:
+    """Pictures (3, H, W), uint8 or in [-1, 1], in one PNG, each enlarged without smoothing to `side` pixels."""
     tiles = [picture if picture.dtype == torch.uint8 else to_uint8(picture) for picture in pictures]
     tiles = [F.pad(F.interpolate(tile[None].cpu(), size=(side, side))[0], (0, 6), value=255) for tile in tiles]
     strip = torch.cat(tiles, dim=2)[:, :, :-6].permute(1, 2, 0)  # (side, width, 3)
@@ -62,9 +58,8 @@ def png_bytes(pictures: Sequence[Tensor], side: int = SHOWN) -> bytes:
 
 def with_class(pictures: Pictures, name: str) -> list[int]:
     """The indices of the pictures that show a class; of all pictures for "(none)"."""
-    if name == _NOTHING:
-        return list(range(len(pictures)))
-    return torch.nonzero(pictures.labels[:, CLASSES.index(name)]).flatten().tolist()
+    shown = torch.ones(len(pictures)) if name == _NOTHING else pictures.labels[:, CLASSES.index(name)]
+    return shown.nonzero().flatten().tolist()
 
 
 def browse_scenes(pictures: Pictures) -> ipywidgets.Widget:
@@ -78,8 +73,8 @@ def browse_scenes(pictures: Pictures) -> ipywidgets.Widget:
         place.max = max(len(indices) - 1, 0)
         index = indices[min(place.value, place.max)]
         image.value = png_bytes([pictures.images[index]])
-        names = [name for name, label in zip(CLASSES, pictures.labels[index].tolist(), strict=True) if label]
-        text.value = f"{pictures.names[index]}: {', '.join(names)}"
+        classes = pictures.labels[index].nonzero().flatten()
+        text.value = f"{pictures.names[index]}: {', '.join(CLASSES[c] for c in classes)}"
 
     return _connect(update, [of_class, place], [image, text])
 
@@ -114,23 +109,17 @@ def noise_slider(
     return _connect(update, [t, schedule, normaliser, place], [image, text])
 
 
-def compose(pipeline: Pipeline, names: Sequence[str], judge: Judge | None = None, **drawing: Any) -> tuple[Tensor, str]:
-    """Draw the named objects -> (pictures (K, 3, 64, 64), what the judge finds in each, as one line).
-
-    "(none)" is left out. Raises UserError if no object is named, or one more than once.
-    """
+def compose(pipeline: Pipeline, names: Sequence[str], judge: Judge, **drawing: Any) -> tuple[Tensor, str]:
+    """Draw the named objects, "(none)" left out -> (pictures (K, 3, 64, 64), one line of what the judge finds in each).
+    Raises UserError if no object is named, or one more than once."""
     condition = check_condition([name for name in names if name != _NOTHING])
     pictures = pipeline([condition], **drawing)
-    if judge is None:
-        return pictures, ""
-    lines = []
-    for outputs in judge.probabilities(pictures.clamp(-1, 1)):
-        best = [CLASSES[index] for index in outputs.topk(len(condition)).indices.tolist()]
-        lines.append(", ".join(name if name in condition else f"{name} (not asked for)" for name in best))
-    return pictures, "the judge finds: " + "; ".join(lines)
+    best = judge.probabilities(pictures.clamp(-1, 1)).topk(len(condition)).indices.tolist()  # K lists of k classes
+    texts = [name if name in condition else f"{name} (not asked for)" for name in CLASSES]
+    return pictures, "the judge finds: " + "; ".join(", ".join(texts[index] for index in row) for row in best)
 
 
-def compose_scene(pipeline: Pipeline, judge: Judge | None = None) -> ipywidgets.Widget:
+def compose_scene(pipeline: Pipeline, judge: Judge) -> ipywidgets.Widget:
     """Ask for up to three objects and draw them; the settings begin at the preset's."""
     objects = [
         ipywidgets.Dropdown(options=[_NOTHING, *CLASSES], value=value, description=f"object {k + 1}")
@@ -151,11 +140,10 @@ def compose_scene(pipeline: Pipeline, judge: Judge | None = None) -> ipywidgets.
         text.value = "drawing ..."
         values = {name: control.value for name, control in settings.items()}
         try:
-            pictures, line = compose(pipeline, [choice.value for choice in objects], judge, samples=4, **values)
+            pictures, text.value = compose(pipeline, [choice.value for choice in objects], judge, samples=4, **values)
+            image.value = png_bytes(list(pictures), 144)
         except UserError as error:
             text.value = html.escape(str(error))
-            return
-        image.value, text.value = png_bytes(list(pictures), 144), line
 
     button.on_click(draw)
     controls = ipywidgets.HBox([ipywidgets.VBox(objects), ipywidgets.VBox(list(settings.values()))])
@@ -168,8 +156,7 @@ def scrubber(folder: Path) -> ipywidgets.Widget:
     if not strips:
         raise UserError(f"{folder}: holds no pictures drawn during training")
     step = ipywidgets.SelectionSlider(options=list(strips), value=max(strips), description="step")
-    image = _image()
-    image.width = "760"
+    image = _image(width="760")
 
     def update(_change: Any = None) -> None:
         image.value = strips[step.value].read_bytes()
@@ -177,9 +164,9 @@ def scrubber(folder: Path) -> ipywidgets.Widget:
     return _connect(update, [step], [image])
 
 
-def _image() -> ipywidgets.Image:
+def _image(**options: str) -> ipywidgets.Image:
     """Room for a picture that is shown at its own size, not as wide as the page."""
-    return ipywidgets.Image(format="png", layout=ipywidgets.Layout(align_self="flex-start"))
+    return ipywidgets.Image(format="png", layout=ipywidgets.Layout(align_self="flex-start"), **options)
 
 
 def _connect(update: Callable[..., None], controls: Sequence[Any], outputs: Sequence[Any]) -> ipywidgets.Widget:

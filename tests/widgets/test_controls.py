@@ -11,6 +11,7 @@ from lab7.config import get_preset, override
 from lab7.dataset.images import save_grid
 from lab7.dataset.layout import load_pictures
 from lab7.dataset.normalizer import Normaliser, fit_normaliser
+from lab7.judge.networks import second_judge
 from lab7.pipeline import Pipeline, build_model
 from lab7.plots.style import new_figure, picture_grid
 from lab7.schedule import NoiseSchedule
@@ -105,7 +106,7 @@ def test_noise_grows_with_t_and_both_schedules_can_be_chosen(pictures):
 
 
 def test_a_scene_is_composed_and_a_mistake_is_shown(pipeline):
-    box = widgets.compose_scene(pipeline)
+    box = widgets.compose_scene(pipeline, second_judge())
     steps, seed = parts(box, "IntSlider")[0], parts(box, "IntText")[0]
     first, second, _ = [drop for drop in parts(box, "Dropdown") if drop.description.startswith("object")]
     (button,), (image,), (text,) = parts(box, "Button"), parts(box, "Image"), parts(box, "HTML")
