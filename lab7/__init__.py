@@ -32,7 +32,6 @@ _HOME = {
     "ARMS": "ablation.arms",
     "Score": "judge.metrics",
     "wilson": "judge.metrics",
-    "difference": "judge.metrics",
     "read_json": "utils.files",
     "shipped_dir": "utils.files",
     "browse_scenes": "widgets.controls",

@@ -1,10 +1,7 @@
 """Augmentation, so that the judge can read what a generator draws and what other cameras took.
 
-Our judges are trained with `augment`. `other_film` changes pictures in ways that `augment` does not use: with
-randomization.SHIFTED it makes the set on which a judge is evaluated for pictures that were not rendered like its own.
+Our judges are trained with `augment`; `other_film` makes pictures for their evaluation in ways that it does not use.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import io

@@ -1,10 +1,7 @@
 """The Frechet distance between two sets of pictures, on the features of our judge.
 
-It is the formula of the FID (Heusel et al. 2017) on another network's features, made for these scenes: call it Frechet
-distance on judge features. Its numbers cannot be compared with any FID.
+It is the formula of the FID (Heusel et al. 2017) on another network's features: no number compares with any FID.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,11 +15,8 @@ from lab7.judge.networks import Judge, features
 
 
 def against_renders(judge: Judge, images: Tensor, counts: Sequence[int]) -> dict[str, Any]:
-    """The distance of drawn pictures (N, 3, 64, 64) to as many unseen renders with as many objects each, and its floor.
-
-    counts: the objects asked for in each picture, 1 to 3. "floor" is the distance of those renders to as many others:
-    what a perfect generator would get from so few pictures.
-    """
+    """The distance of drawn pictures (N, 3, 64, 64) to as many unseen renders with as many objects each, 1 to 3 in
+    `counts`; and as "floor" that of those renders to as many others: what a perfect generator would get."""
     number = [counts.count(k) for k in range(1, PER_SCENE + 1)]
     renders, _ = clean_set(2 * max(number))
     renders = renders.view(2, max(number), PER_SCENE, *renders.shape[1:])  # (2, scenes, 3, 3, 64, 64)

@@ -4,8 +4,6 @@ A picture with k labels asks for k objects. The course counts how many of the k 
 labels (`top_k`), which does not punish an extra object; `exact_match` does.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import nan, sqrt
 from statistics import NormalDist
@@ -69,20 +67,6 @@ class Score:
         return {name: getattr(self, name) for name in names}
 
 
-def difference(first: Score, second: Score) -> tuple[float, float, float]:
-    """How much higher the first accuracy is than the second: (difference, low, high) with its 95% interval.
-
-    Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine 17
-    (1998), method 10: from the two Wilson intervals, for independent counts. (NaN, -1, 1) if nothing was counted.
-    """
-    p, q = first.accuracy, second.accuracy
-    if not first.total or not second.total:
-        return nan, -1.0, 1.0
-    low = p - q - sqrt((p - first.low) ** 2 + (second.high - q) ** 2)
-    high = p - q + sqrt((first.high - p) ** 2 + (q - second.low) ** 2)
-    return p - q, low, high
-
-
 def top_k(probabilities: Matrix, labels: Matrix) -> Score:
     """The course's metric: of an image's k highest outputs (k = its labels), how many are among its labels.
 
@@ -117,11 +101,8 @@ def exact_hits(probabilities: Matrix, labels: Matrix) -> torch.Tensor:
 
 
 def per_count(probabilities: Matrix, labels: Matrix) -> pd.DataFrame:
-    """One row for every number of objects that occurs, ascending.
-
-    Columns: objects, images; hits, total, accuracy, low, high of top_k; exact_hits, exact_accuracy,
-    exact_low, exact_high of exact_match (whose total is images). Intervals are 95% Wilson.
-    """
+    """One row for every number of objects that occurs, ascending: objects, images; hits, total, accuracy, low, high of
+    top_k; exact_hits, exact_accuracy, exact_low, exact_high of exact_match, whose total is images."""
     outputs, truth = _checked(probabilities, labels)
     counts = truth.sum(dim=1)  # (N,)
     rows = []
@@ -138,9 +119,7 @@ def _checked(probabilities: Matrix, labels: Matrix) -> tuple[torch.Tensor, torch
     """Outputs, and labels as bool, both (N, 24) on the CPU; ValueError for what cannot be scored."""
     outputs, truth = torch.as_tensor(probabilities).detach().cpu(), torch.as_tensor(labels).detach().cpu()
     if outputs.ndim != 2 or outputs.shape != truth.shape:
-        raise ValueError(
-            f"outputs and labels must both be (N, 24), not {tuple(outputs.shape)} and {tuple(truth.shape)}"
-        )
+        raise ValueError(f"outputs and labels must be (N, 24), not {tuple(outputs.shape)} and {tuple(truth.shape)}")
     if not torch.isfinite(outputs).all():
         raise ValueError("the judge's outputs are not all finite numbers; the pictures may hold NaN")
     if not ((truth == 0) | (truth == 1)).all():

@@ -3,8 +3,6 @@
 A course checkpoint is `{"model": state_dict}` with keys conv1.weight ... fc.0.weight, fc.0.bias.
 """
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,11 +31,8 @@ def build_classifier() -> nn.Module:
 
 
 class SmallClassifier(nn.Module):
-    """The second judge: pictures (B, 3, 64, 64) in [-1, 1] -> (B, 24) in [0, 1], by 1.3 million weights.
-
-    Unlike the ResNet18 it keeps the full resolution for its first layers, has no skips, and pools by the maximum: it
-    asks whether a feature is found anywhere rather than how much of it there is.
-    """
+    """The second judge: pictures (B, 3, 64, 64) in [-1, 1] -> (B, 24) in [0, 1], by 1.3 million weights. Unlike the
+    ResNet18 it keeps the full resolution for its first layers, has no skips, and pools by the maximum."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +51,6 @@ def _convolution(entering: int, leaving: int) -> tuple[nn.Module, ...]:
 
 
 BUILDERS: dict[str, Callable[[], nn.Module]] = {"resnet18": build_classifier, "small": SmallClassifier}
-"""The kinds of judges. The first is the course's own."""
 
 
 def features(classifier: nn.Module, pictures: Tensor) -> Tensor:

@@ -1,10 +1,7 @@
-"""The U-Net drawn from the live module (the report's Figures 1 to 7): every name and shape is read from it.
+"""The U-Net drawn from the live module, of any size (the report's Figures 1 to 7): names and shapes are read from it.
 
-`unet_figure` draws the whole network, `block_figure` a block layer by layer, `embedding_figure` how the condition
-enters. All take a UNet of any size, and give shapes for `batch_size` pictures. Coordinates are inches.
+Shapes are those of `batch_size` pictures; coordinates are inches.
 """
-
-from __future__ import annotations
 
 import textwrap
 
@@ -12,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from lab7.plots import sketch
-from lab7.plots.network_parts import BLOCKS, Call, Shape, calls, shape_text
+from lab7.plots.network_parts import BLOCKS, Call, calls, shape_text
 from lab7.plots.sketch import BLUE, GREEN, GREY, ORANGE, PINK, SMALL, Box, Point, arrow, box, pill, write
 from lab7.plots.style import WIDTH
 from lab7.unet import PLACES, UNet
@@ -31,7 +28,10 @@ def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
     channels; the skips; and where the condition enters."""
     called = calls(model, batch_size)
     shape = {name: called[name].output for name in BLOCKS} | {"x_t": called["init_conv"].inputs[0]}
-    size = {name: _solid(shape[name], model) for name in shape}
+    size = {  # width and height of a solid, by channels and pixels; the roots even them out
+        name: (max(0.06, 0.22 * (channels / model.n_feature) ** 0.75), 0.85 * (pixels / model.image_size) ** 0.55)
+        for name, (_, channels, pixels, _) in shape.items()
+    }
     figure, axes = sketch.canvas(WIDTH, 5.45)
     left, right, out, full, half, quarter = 2.3, 4.75, 6.6, 3.9, 2.4, 1.25  # columns and rows of the solids
     place = {
@@ -47,10 +47,9 @@ def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
         sketch.cuboid(axes, x, y, *size[name], colour)
         y = level[name] + 0.12 if y in (half, quarter) else y - 0.12
         shift, align = {left: (-0.05 - beside[name], "right"), right: (0.38, "left")}.get(x, (0, "center"))
-        x = x + shift
         kind = "" if name == "x_t" else f"{_kind(called[name])}\n"
-        write(axes, x, y, name, align, size=8.5, fontweight="bold")
-        write(axes, x, y - 0.09, f"{kind}{shape_text(shape[name])}", align, size=SMALL, va="top")
+        write(axes, x + shift, y, name, align, size=8.5, fontweight="bold")
+        write(axes, x + shift, y - 0.09, f"{kind}{shape_text(shape[name])}", align, size=SMALL, va="top")
 
     def inject(name: str, x: float, y: float, side: int) -> None:
         if name in PLACES[model.condition_at]:
@@ -86,8 +85,9 @@ def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
     arrow(axes, (right + beside["up2"], level["up2"]), (out - size["out"][0] / 2, level["out"]))
     pill(axes, join, level["out"], "cat", GREY)
     skip("init_conv", "out", (join, level["out"] + 0.1), join, over, (left + 0.1, top["init_conv"]), (left + 0.1, over))
-    legend = "height: pixels; width: channels\ndashed: skips, concatenated (cat)"
-    write(axes, 0.08, 0.3, legend, "left", SMALL, color=GREY)
+    write(
+        axes, 0.08, 0.3, "height: pixels; width: channels\ndashed: skips, concatenated (cat)", "left", SMALL, color=GREY
+    )
     note = f"c: from the label, ({batch_size}, 24)\nt: from the time t / T, ({batch_size}, 1)"
     write(axes, 5.2, 0.3, note, "left", SMALL, color=sketch.BROWN)
     return figure
@@ -97,9 +97,8 @@ def block_figure(model: UNet, *names: str, batch_size: int = 32) -> Figure:
     """A block, or several that follow each other, layer by layer, with the shape that leaves each (Figs. 2 to 6)."""
     called = calls(model, batch_size)
     shape = {"x_t": called["init_conv"].inputs[0]} | {name: called[name].output for name in BLOCKS}
-    sources = [Box(name, "", shape[name]) for name in FEEDS[names[0]]]
-    if names[0] in PLACES[model.condition_at]:
-        sources[0] = Box(sources[0].title, _equation(model), sources[0].shape)
+    detail = _equation(model) if names[0] in PLACES[model.condition_at] else ""
+    sources = [Box(name, "" if place else detail, shape[name]) for place, name in enumerate(FEEDS[names[0]])]
     groups: list[tuple[str, list[Box]]] = []  # a module that holds layers, and its layers
     before = sources[0].shape
     for name in names:
@@ -147,10 +146,7 @@ def block_figure(model: UNet, *names: str, batch_size: int = 32) -> Figure:
 
 
 def embedding_figure(model: UNet, place: str = "up1", batch_size: int = 32) -> Figure:
-    """How label and time become c and t of a place, and what they do there (Fig. 7 and eq. 1).
-
-    Raises KeyError for a place where nothing enters.
-    """
+    """How label and time become c and t of a place, and what they do there (Fig. 7, eq. 1); KeyError without any."""
     name, called, step = model.embedding_of[place], calls(model, batch_size), 1.13
     rows = [("time_embeddings", "t / T", "t", "+", 1.1)]
     if len(model.label_embeddings):
@@ -205,9 +201,3 @@ def _kind(call: Call) -> str:
     """The class of a block; of a plain sequence the classes of its layers."""
     layers = [type(layer).__name__ for layer in call.module.children()]
     return textwrap.fill(", ".join(layers), 18) if call.kind == "Sequential" else call.kind
-
-
-def _solid(shape: Shape, model: UNet) -> tuple[float, float]:
-    """The width and height in inches of a tensor's solid, by its channels and pixels; a root evens them out."""
-    wide = 0.22 * (shape[1] / model.n_feature) ** 0.75
-    return max(0.06, wide), 0.85 * (shape[-1] / model.image_size) ** 0.55

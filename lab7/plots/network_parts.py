@@ -1,9 +1,4 @@
-"""What a U-Net is made of, read from a forward pass of the live module: shapes, costs, and who sees the label.
-
-Shapes and costs come from a copy on the meta device, where tensors have shapes and no values: any size takes no time.
-"""
-
-from __future__ import annotations
+"""What a U-Net is made of, read from a forward pass of the live module: shapes, costs, and who sees the label."""
 
 import copy
 from collections.abc import Sequence
@@ -18,13 +13,12 @@ from lab7.vocabulary import CLASSES
 
 Shape = tuple[int, ...]
 
-BLOCKS = ("init_conv", "down1", "down2", "hidden", "up0", "up1", "up2", "out")
-"""The blocks of the U-Net from its input to its output."""
+BLOCKS = ("init_conv", "down1", "down2", "hidden", "up0", "up1", "up2", "out")  # from the input to the output
 
 
 @dataclass(frozen=True)
 class Call:
-    """The last call of one module: the module, the shapes of the tensors that went in, and the shape that came out."""
+    """The last call of one module, the shapes of the tensors that went in, and the shape that came out."""
 
     module: nn.Module
     inputs: tuple[Shape, ...]
@@ -62,15 +56,12 @@ def blocks_that_see_the_label(model: UNet, x_t: Tensor, t: Tensor, one: Tensor, 
     """The blocks whose input changes if condition `one` (B, 24) is replaced by `other`, in evaluation mode."""
     model = copy.deepcopy(model).eval()
     before, after = _trace(model, x_t, t, one), _trace(model, x_t, t, other)
-    same = {n: all(map(torch.equal, before[n][0], after[n][0])) for n in BLOCKS}
-    return [name for name in BLOCKS if not same[name]]
+    return [name for name in BLOCKS if not all(map(torch.equal, before[name][0], after[name][0]))]
 
 
 def signal_sizes(model: UNet, x_t: Tensor, t: Tensor, condition: Tensor) -> dict[str, tuple[float, float]]:
-    """The standard deviation of what enters and of what leaves each block, in training mode; the model stays unchanged.
-
-    x_t (B, 3, S, S), t (B,), condition (B, 24). Of a block with two inputs the skip is left out.
-    """
+    """The standard deviation of what enters each block (of two inputs the first) and of what leaves it, in training
+    mode; x_t (B, 3, S, S), t (B,), condition (B, 24). The model stays unchanged."""
     traced = _trace(copy.deepcopy(model).train(), x_t, t, condition)
     return {name: (traced[name][0][0].std().item(), traced[name][1].std().item()) for name in BLOCKS}
 
@@ -95,6 +86,7 @@ def _trace(model: UNet, x_t: Tensor, t: Tensor, condition: Tensor) -> dict[str, 
 
 
 def _on_meta(model: UNet, batch_size: int) -> tuple[UNet, tuple[Tensor, Tensor, Tensor]]:
+    """A copy of the model and inputs that have shapes and no values: any size takes no time."""
     with torch.device("meta"):
         x_t = torch.zeros(batch_size, 3, model.image_size, model.image_size)
         t, condition = torch.ones(batch_size, dtype=torch.int64), torch.zeros(batch_size, len(CLASSES))

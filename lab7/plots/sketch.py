@@ -1,19 +1,16 @@
 """What a diagram is drawn with: boxes, solids, arrows and text. Coordinates are inches, sizes of text are points."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon
 
 from lab7.plots.network_parts import shape_text
-from lab7.plots.style import COLOURS, INK, STYLE
+from lab7.plots.style import COLOURS, INK, STYLE, styled
 
 BLUE, GREEN, PINK, ORANGE = COLOURS[0], COLOURS[2], COLOURS[3], COLOURS[4]
 GREY = "#6B6B6B"
@@ -32,12 +29,12 @@ class Box:
     colour: str | None = None
 
 
+@styled
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty figure of that many inches whose coordinates are inches, from the lower left corner."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height))
-        figure.set_layout_engine("none")
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     return figure, axes
 
@@ -63,14 +60,14 @@ def arrow(axes: Axes, *points: Point, colour: str = INK, dashed: bool = False) -
 
 def pill(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
     """A small capsule with a word in it, as wide as the word needs, centred on the point."""
-    _rounded(axes, x, y, max(0.2, 0.12 + 0.062 * len(text)), 0.2, 0.1, colour, 0.22)
+    _rounded(axes, (x, y), (max(0.2, 0.12 + 0.062 * len(text)), 0.2), 0.1, colour, 0.22)
     write(axes, x, y - 0.005, text, size=SMALL)
 
 
 def box(axes: Axes, x: float, y: float, width: float, item: Box) -> None:
     """A layer's box, centred on the point, with the shape that leaves it below; of a tensor the text alone."""
     if item.colour:
-        _rounded(axes, x, y, width, 0.52, 0.05, item.colour, 0.16)
+        _rounded(axes, (x, y), (width, 0.52), 0.05, item.colour, 0.16)
     lines = item.detail.count("\n") + 1 if item.detail else 0
     fits = 115 * (width - 0.05) / len(item.title)  # points at which the title is as wide as the box
     size, weight = (min(7.5, fits), "normal") if item.colour else (7.5, "bold")
@@ -81,7 +78,7 @@ def box(axes: Axes, x: float, y: float, width: float, item: Box) -> None:
 
 def frame(axes: Axes, x: float, y: float, width: float, height: float, label: str) -> None:
     """A pale ground from its lower left corner, with a label on its upper edge, to hold boxes together."""
-    _rounded(axes, x + width / 2, y + height / 2, width, height, 0.08, GREY, 0.06, edge=0)
+    _rounded(axes, (x + width / 2, y + height / 2), (width, height), 0.08, GREY, 0.06, edge=0)
     write(axes, x + 0.07, y + height - 0.11, label, "left", size=SMALL, color=GREY)
 
 
@@ -97,18 +94,10 @@ def cuboid(axes: Axes, x: float, y: float, width: float, height: float, colour: 
 
 
 def _rounded(
-    axes: Axes,
-    x: float,
-    y: float,
-    width: float,
-    height: float,
-    corner: float,
-    colour: str,
-    fill: float,
-    edge: float = 0.9,
+    axes: Axes, centre: Point, size: Point, corner: float, colour: str, fill: float, edge: float = 0.9
 ) -> None:
-    """A rectangle with round corners, centred on the point; without an edge it stands behind everything."""
+    """A rectangle with round corners; without an edge it stands behind everything."""
+    (x, y), (width, height) = centre, size
     look: dict[str, Any] = {"linewidth": edge, "edgecolor": colour, "facecolor": tint(colour, fill)}
-    shape = f"round,pad=0,rounding_size={corner}"
-    place = (x - width / 2, y - height / 2)
-    axes.add_patch(FancyBboxPatch(place, width, height, boxstyle=shape, zorder=3 if edge else 0, **look))
+    look |= {"boxstyle": f"round,pad=0,rounding_size={corner}", "zorder": 3 if edge else 0}
+    axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, **look))

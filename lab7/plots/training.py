@@ -1,22 +1,19 @@
 """The figures about training: curves of a run, learning rates, initialisation, pictures on the way (Tables 2, 3)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lab7.dataset.images import read_picture
 from lab7.plots.sampling import draw_shares, pooled
-from lab7.plots.style import COLOURS, DASHES, STYLE, new_figure
+from lab7.plots.style import COLOURS, DASHES, styled, subplots
 from lab7.utils.files import UserError, read_json, short
 
 Lines = Sequence[Mapping[str, Any]]  # of a metrics.jsonl
@@ -48,21 +45,20 @@ def read_snapshots(run: Path) -> list[Snapshot]:
     return snapshots
 
 
+@styled
 def snapshot_figure(snapshots: Sequence[Snapshot], conditions: Sequence[Sequence[str]]) -> Figure:
     """Rows: moments of the training. Columns: conditions, each always from the same noise (Tables 2 and 3)."""
     image = np.concatenate([snapshot.strip for snapshot in snapshots])
     height, width = len(image) / len(snapshots), image.shape[1] / len(conditions)  # of one picture
-    with mpl.rc_context(STYLE):
-        figure = new_figure(height=0.5 + 0.78 * len(snapshots))
-        axis = figure.subplots()
-        axis.imshow(image)
-        rows = [f"epoch {s.epoch:.3g}" if snapshots[-1].epoch >= 1 else f"step {s.step}" for s in snapshots]
-        axis.set_yticks((np.arange(len(rows)) + 0.5) * height, rows)
-        columns = ["\n".join(names) for names in conditions]
-        axis.set_xticks((np.arange(len(columns)) + 0.5) * width, columns, fontsize=6.5)
-        axis.tick_params(length=0, labeltop=True, labelbottom=False)
-        axis.grid(False)
-        axis.spines[:].set_visible(False)
+    figure, axis = subplots(height=0.5 + 0.78 * len(snapshots))
+    axis.imshow(image)
+    rows = [f"epoch {s.epoch:.3g}" if snapshots[-1].epoch >= 1 else f"step {s.step}" for s in snapshots]
+    axis.set_yticks((np.arange(len(rows)) + 0.5) * height, rows)
+    columns = ["\n".join(names) for names in conditions]
+    axis.set_xticks((np.arange(len(columns)) + 0.5) * width, columns, fontsize=6.5)
+    axis.tick_params(length=0, labeltop=True, labelbottom=False)
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
     return figure
 
 
@@ -76,84 +72,72 @@ def with_loss(lines: Lines) -> Lines:
     return [line for line in lines if "loss" in line]
 
 
-def run_curves(runs: Mapping[str, Lines], live: Lines = ()) -> Figure:
+@styled
+def run_curves(runs: Mapping[str, Lines], live: Lines) -> Figure:
     """The loss of whole runs against the pictures that they have seen, both axes logarithmic; `live` as points."""
-    with mpl.rc_context(STYLE):
-        figure = new_figure(5.6, 2.9)
-        axis = figure.subplots()
-        for (name, lines), colour, dash in zip(runs.items(), COLOURS, DASHES, strict=False):
-            images, losses = zip(*((line["images"], line["loss"]) for line in with_loss(lines)), strict=True)
-            axis.plot(images, losses, color=colour, linestyle=dash, label=name, linewidth=1.3)
-        for number, line in enumerate(with_loss(live)):
-            label = "_" * bool(number) + "this notebook"
-            axis.plot(line["images"], line["loss"], "o", color="black", markersize=8, fillstyle="none", label=label)
-        axis.set(xscale="log", yscale="log", xlabel="pictures seen", ylabel="loss (mean squared error)")
-        _plain(axis.yaxis)
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axis.legend()
+    figure, axis = subplots(width=5.6, height=2.9)
+    for (name, lines), colour, dash in zip(runs.items(), COLOURS, DASHES, strict=False):
+        images, losses = zip(*((line["images"], line["loss"]) for line in with_loss(lines)), strict=True)
+        axis.plot(images, losses, color=colour, linestyle=dash, label=name, linewidth=1.3)
+    images, losses = zip(*((line["images"], line["loss"]) for line in with_loss(live)), strict=True)
+    axis.plot(images, losses, "o", color="black", markersize=8, fillstyle="none", label="this notebook")
+    axis.set(xscale="log", yscale="log", xlabel="pictures seen", ylabel="loss (mean squared error)")
+    _plain(axis.yaxis)
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.legend()
     return figure
 
 
+@styled
 def recipes_figure(curves: Mapping[str, Mapping[str, Any]], lists: Sequence[str] = ("test", "new_test")) -> Figure:
-    """Objects found on the lists against the minutes of training, with 95% Wilson intervals.
-
-    `curves` are those of recipes.json: "weights", "threads", and "marks", each with minutes and accuracy by list.
-    """
-    with mpl.rc_context(STYLE):
-        figure = new_figure(height=3.0)
-        axis = figure.subplots()
-        for (name, curve), colour, dash in zip(curves.items(), COLOURS, DASHES, strict=False):
-            minutes = [mark["minutes"] for mark in curve["marks"]]
-            scores = [pooled({"accuracy": {one: mark["accuracy"][one] for one in lists}}) for mark in curve["marks"]]
-            cores = "one core" if curve["threads"] == 1 else f"{curve['threads']} cores"
-            label = f"{name}: {curve['weights'] / 1e6:.1f} million weights, {cores}"
-            draw_shares(axis, minutes, scores, color=colour, linestyle=dash, label=label)
-        axis.set(xlabel="minutes of training", ylabel=f"objects found, {' and '.join(lists)}", ylim=(0, 1))
-        axis.set_xlim(left=0)
-        axis.legend(loc="center right")
+    """Objects found on the lists against the minutes of training, 95% Wilson intervals; `curves` of recipes.json."""
+    figure, axis = subplots(height=3.0)
+    for (name, curve), colour, dash in zip(curves.items(), COLOURS, DASHES, strict=False):
+        minutes = [mark["minutes"] for mark in curve["marks"]]
+        scores = [pooled({"accuracy": {one: mark["accuracy"][one] for one in lists}}) for mark in curve["marks"]]
+        cores = "one core" if curve["threads"] == 1 else f"{curve['threads']} cores"
+        label = f"{name}: {curve['weights'] / 1e6:.1f} million weights, {cores}"
+        draw_shares(axis, minutes, scores, color=colour, linestyle=dash, label=label)
+    axis.set(xlabel="minutes of training", ylabel=f"objects found, {' and '.join(lists)}", xlim=(0, None), ylim=(0, 1))
+    axis.legend(loc="center right")
     return figure
 
 
+@styled
 def rate_curves(smooth: Mapping[str, Sequence[float]], plateau: Sequence[Sequence[float]]) -> Figure:
     """Factors of the learning rate over a training: left the smooth schedules by name, right that of the report's
     plateau, one curve for each simulated training."""
-    with mpl.rc_context(STYLE):
-        figure = new_figure(height=2.5)
-        left, right = figure.subplots(1, 2, sharey=True)
-        for (name, factor), colour, dash in zip(smooth.items(), COLOURS, DASHES, strict=False):
-            left.plot(np.linspace(0, 1, len(factor)), factor, color=colour, linestyle=dash, label=name)
-        for factor in plateau:
-            right.plot(np.linspace(0, 1, len(factor)), factor, color=COLOURS[1], linestyle="-", linewidth=0.9)
-        left.set(title="smooth schedules", ylabel="learning rate / highest", xlabel="share of the training done")
-        right.set(title="plateau factor of simulated trainings", xlabel="share of the training done")
-        left.legend()
+    figure, (left, right) = subplots(1, 2, sharey=True, height=2.5)
+    for (name, factor), colour, dash in zip(smooth.items(), COLOURS, DASHES, strict=False):
+        left.plot(np.linspace(0, 1, len(factor)), factor, color=colour, linestyle=dash, label=name)
+    for factor in plateau:
+        right.plot(np.linspace(0, 1, len(factor)), factor, color=COLOURS[1], linestyle="-", linewidth=0.9)
+    left.set(title="smooth schedules", ylabel="learning rate / highest", xlabel="share of the training done")
+    right.set(title="plateau factor of simulated trainings", xlabel="share of the training done")
+    left.legend()
     return figure
 
 
-def initialisation_figure(
-    sizes: Mapping[str, Sequence[Mapping[str, tuple[float, float]]]],
-    first_losses: Mapping[str, Sequence[Sequence[float]]],
-) -> Figure:
+@styled
+def initialisation_figure(sizes: Mapping[str, Sequence[Mapping]], first_losses: Mapping[str, Sequence]) -> Figure:
     """What initialisation does (Fig. 14): the signal's standard deviation as it enters and leaves each block before
-    the first step, and the loss of the first steps. Both by kind, then by seed; a band spans the seeds."""
-    with mpl.rc_context(STYLE):
-        figure = new_figure(height=2.75)
-        axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.05))
-        blocks = list(next(iter(sizes.values()))[0])
-        for kind, colour, dash in zip(sizes, COLOURS, DASHES, strict=False):
-            for side in (0, 1):
-                values = np.array([[measured[block][side] for block in blocks] for measured in sizes[kind]])
-                _band(axes[side], np.arange(len(blocks)), values, kind, colour, dash, marker="o")
-            curve = np.array(first_losses[kind])
-            _band(axes[2], np.arange(1, curve.shape[1] + 1), curve, kind, colour, dash)
-        for axis, title in zip(axes, ("Entering each block", "Leaving each block", "First steps"), strict=True):
-            axis.set(yscale="log", ylabel="standard deviation", title=title)
-            _plain(axis.yaxis)
-        axes[0].sharey(axes[1])
-        for axis in axes[:2]:
-            axis.set_xticks(range(len(blocks)), blocks, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
-        axes[2].set(xlabel="step", ylabel="loss (mean squared error)")
-        axes[2].legend()
+    the first step (network_parts.signal_sizes), and the loss of the first steps; by kind, then by seed (the bands)."""
+    figure, axes = subplots(1, 3, width_ratios=(1, 1, 1.05), height=2.75)
+    blocks = list(next(iter(sizes.values()))[0])
+    for kind, colour, dash in zip(sizes, COLOURS, DASHES, strict=False):
+        for side in (0, 1):
+            values = np.array([[measured[block][side] for block in blocks] for measured in sizes[kind]])
+            _band(axes[side], np.arange(len(blocks)), values, kind, colour, dash, marker="o")
+        curve = np.array(first_losses[kind])
+        _band(axes[2], np.arange(1, curve.shape[1] + 1), curve, kind, colour, dash)
+    for axis, title in zip(axes, ("Entering each block", "Leaving each block", "First steps"), strict=True):
+        axis.set(yscale="log", ylabel="standard deviation", title=title)
+        _plain(axis.yaxis)
+    axes[0].sharey(axes[1])
+    for axis in axes[:2]:
+        axis.set_xticks(range(len(blocks)), blocks, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
+    axes[2].set(xlabel="step", ylabel="loss (mean squared error)")
+    axes[2].legend()
     return figure
 
 
@@ -165,6 +149,6 @@ def _band(axes: Any, x: np.ndarray, values: np.ndarray, label: str, colour: str,
 
 def _plain(axis: Any) -> None:
     """Numbers such as 0.05 on a logarithmic axis, not powers of ten; 1, 2 and 5 of each decade."""
-    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(mpl.ticker.NullFormatter())
+    axis.set_minor_formatter(NullFormatter())

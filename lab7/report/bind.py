@@ -1,9 +1,4 @@
-"""Binding the report: figures, tables and the facts of the runs in one PDF and one HTML page, by typst, offline.
-
-The template is template.typ beside this file; it holds the words. Every number comes from here: from a file.
-"""
-
-from __future__ import annotations
+"""Binding the report: figures, tables and the facts of the runs in one PDF and one HTML page, by typst, offline."""
 
 import csv
 import dataclasses
@@ -26,7 +21,7 @@ from lab7.report.notebooks import MADE_BY, is_picture
 from lab7.utils.files import Failure, atomic_path, read_json, short
 from lab7.utils.provenance import best_device, provenance
 
-TEMPLATE = Path(__file__).with_name("template.typ")
+TEMPLATE = Path(__file__).with_name("template.typ")  # the words; every number comes from a file
 SHIPPED = {"fig21_samplers", "fig22_recipes", "fig23_best_of_n", "fig24_clamps"}  # only quick has their records
 
 
@@ -35,12 +30,13 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
     names = [name for name in MADE_BY if _path(ws, name).exists()]
     for name in MADE_BY.keys() - names - (set() if ws.preset.name == "quick" else SHIPPED):
         raise Failure(f"{short(_path(ws, name))}: no such file; notebooks/{MADE_BY[name]}.ipynb should make it")
+    tables = {name: _path(ws, name).read_text(encoding="utf-8") for name in names if not is_picture(name)}
     return {
         "command": command,
         "preset": dataclasses.asdict(ws.preset),
         "arms": [_arm(ws, name) for name in ("report_up", "report_up_down", "laptop")],
         "figures": [name for name in names if is_picture(name)],
-        "tables": {name: _rows(_path(ws, name)) for name in names if not is_picture(name)},
+        "tables": {name: list(csv.reader(text.splitlines(keepends=True))) for name, text in tables.items()},
         "data": describe(ws.data),
         "evaluation": ws.judge_evaluation(ws.judge()),
         "provenance": provenance(best_device()),
@@ -49,11 +45,6 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
 
 def _path(ws: Workspace, name: str) -> Path:
     return ws.figures / f"{name}.{'svg' if is_picture(name) else 'csv'}"
-
-
-def _rows(path: Path) -> list[list[str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.reader(file))
 
 
 def _arm(ws: Workspace, name: str) -> dict[str, Any]:
@@ -68,8 +59,7 @@ def _arm(ws: Workspace, name: str) -> dict[str, Any]:
 
 
 def bind(ws: Workspace, facts: dict[str, Any], pdf: Path) -> int:
-    """Write the PDF, and beside it as .html one page that needs no other file, atomically; return the PDF's number of
-    pages. Raises Failure for a bad figure."""
+    """Write the PDF, and beside it the .html, atomically; return the PDF's pages. Raises Failure for a bad figure."""
     pdf.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=pdf.parent, prefix=".binding_") as name:
         folder = Path(name)  # typst reads nothing outside of it

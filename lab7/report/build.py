@@ -3,8 +3,6 @@
 build/PRESET/ holds figures/, the executed notebooks, report.pdf, report.html, and report.json: what each was made from.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json
@@ -22,18 +20,7 @@ from tqdm import tqdm
 from lab7.ablation.workspace import Workspace, open_workspace
 from lab7.report import bind as binding
 from lab7.report.notebooks import MADE_BY, Notebook, choose_parameters, execute, read_notebook
-from lab7.utils.files import (
-    ROOT,
-    UserError,
-    build_dir,
-    figures_dir,
-    read_json,
-    sha256,
-    shipped_dir,
-    short,
-    write_json,
-    write_text,
-)
+from lab7.utils.files import ROOT, UserError, build_dir, read_json, sha256, shipped_dir, short, write_json, write_text
 
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "pandas")  # what a figure may depend on
 TRAINS = "04_training"  # with every preset but quick, 05 and later read the runs that it makes
@@ -42,8 +29,7 @@ TRAINS = "04_training"  # with every preset but quick, 05 and later read the run
 def run(preset: str = "quick", settings: Iterable[str] = ()) -> dict[str, Any]:
     """Execute the notebooks with parameters such as "seed=1", then bind report.pdf and .html.
 
-    Returns "notebooks" (see run_notebooks), "pdf", "html", and "lines" for a reader. Raises UserError for an unknown
-    preset or parameter, Failure for a cell that fails and for a figure that no notebook made.
+    Raises UserError for an unknown preset or parameter, Failure for a cell that fails and for a figure that is missing.
     """
     settings, pdf = list(settings), build_dir() / preset / "report.pdf"
     ws = open_workspace(preset)
@@ -60,9 +46,9 @@ def run(preset: str = "quick", settings: Iterable[str] = ()) -> dict[str, Any]:
 def run_notebooks(ws: Workspace, settings: Iterable[str], folder: Path) -> list[dict[str, Any]]:
     """Execute the folder's notebooks, side by side where there are cores for it, but for those that are up to date.
 
-    One is up to date, if nothing changed that it is made from (its cells, its parameters, lab7's code, the data, the
-    shipped weights and runs, the packages) and if its executed copy and its figures are as it left them. Returns a
-    record each, in the order of their names: name, ran, seconds, executed, figures.
+    One is up to date if nothing changed that it is made from (its cells and parameters, code, data, shipped weights and
+    runs, packages) and its executed copy and figures are as it left them. Returns a record each, by name: name, ran,
+    seconds, executed, figures.
     """
     preset, cores, path = ws.preset.name, os.cpu_count() or 1, build_dir() / ws.preset.name / "report.json"
     books = [read_notebook(path) for path in sorted(folder.glob("[0-9]*.ipynb"))]
@@ -80,7 +66,6 @@ def run_notebooks(ws: Workspace, settings: Iterable[str], folder: Path) -> list[
         records.pop(book.name, None)
     write_json(path, records)  # whatever happens now, these notebooks are not up to date
     jobs = min(4, cores) if preset in ("quick", "smoke") else 1  # a real training takes all cores
-    cells = sum(book.cells for book in stale)
 
     async def run_one(book: Notebook, free: asyncio.Semaphore) -> None:
         async with free:
@@ -103,6 +88,7 @@ def run_notebooks(ws: Workspace, settings: Iterable[str], folder: Path) -> list[
                 group.create_task(run_one(book, free))
 
     readers = [book for book in stale if preset != "quick" and book.name > TRAINS]
+    cells = sum(book.cells for book in stale)
     with tqdm(total=cells, desc=preset, unit="cell", disable=not cells, dynamic_ncols=True) as bar:
         try:
             asyncio.run(run_side_by_side([book for book in stale if book not in readers]))
@@ -132,7 +118,7 @@ def _sources(ws: Workspace) -> list[str]:
 
 def store() -> None:
     """Renew figures/ and the outputs in notebooks/ from a run of `quick` with the defaults (`make figures`)."""
-    records = run()["notebooks"]
+    records, figures = run()["notebooks"], open_workspace("quick").figures
     for record in records:
         path = ROOT / "notebooks" / f"{record['name']}.ipynb"
         content, executed = (nbformat.read(file, as_version=4) for file in (path, record["executed"]))
@@ -147,7 +133,7 @@ def store() -> None:
         if path.name not in made:
             path.unlink()
     for name in made:
-        shutil.copy(figures_dir() / name, ROOT / "figures")
+        shutil.copy(figures / name, ROOT / "figures")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """A notebook as `lab7 report` sees it: what it makes, its parameters, and how it is executed, cell by cell."""
 
-from __future__ import annotations
-
 import ast
 import asyncio
 import contextlib
@@ -38,10 +36,7 @@ _MAKES = {
     "07_judge": "fig17_judges fig18_confusion fig19_error_types table6_judges table7_judge_ablation table8_error_types",
     "08_own_network": "fig20_laptop_epochs fig21_samplers fig22_recipes fig23_best_of_n",
 }
-MADE_BY = {name: notebook for notebook, names in _MAKES.items() for name in names.split()}
-"""The report's figures and tables, by the names of their files -> the notebook that makes each."""
-
-_COLOUR_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+MADE_BY = {name: notebook for notebook, names in _MAKES.items() for name in names.split()}  # of all figures and tables
 
 
 def is_picture(name: str) -> bool:
@@ -84,8 +79,7 @@ def read_notebook(path: Path) -> Notebook:
 def choose_parameters(books: Sequence[Notebook], preset: str, settings: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The parameters of each notebook, by its name: the preset, and those of the settings "name=value" that it has.
 
-    Raises UserError for a name that no notebook has (with the nearest and all known ones) and for a value
-    of another type than the notebook's default.
+    Raises UserError for a name that no notebook has and for a value of another type than the notebook's default.
     """
     known = {name: book.defaults[name] for book in books for name in book.defaults if name != "preset"}
     chosen: dict[str, dict[str, Any]] = {book.name: {"preset": preset} for book in books}
@@ -120,8 +114,7 @@ def _parse(name: str, text: str, like: Any) -> Any:
 async def execute(book: Notebook, parameters: dict[str, Any], out: Path, tick: Callable, threads: int) -> None:
     """Execute a notebook in its own folder and write it to `out`, as far as it came; `tick` is called after each cell.
 
-    Only parameters that differ from the defaults are injected, as papermill does it. Raises Failure at the first cell
-    that fails.
+    Only parameters that differ from the defaults are injected. Raises Failure at the first cell that fails.
     """
     content = load_notebook_node(str(book.path))
     if changed := {name: value for name, value in parameters.items() if value != book.defaults[name]}:
@@ -163,4 +156,4 @@ async def execute(book: Notebook, parameters: dict[str, Any], out: Path, tick: C
 
 def _one_line(message: object) -> str:
     """The start of a message, without colours and line breaks."""
-    return " ".join(_COLOUR_CODES.sub("", str(message)).split())[:400] or "no message"
+    return " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", str(message)).split())[:400] or "no message"

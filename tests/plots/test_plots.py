@@ -24,8 +24,6 @@ SCORES = pd.DataFrame(
         "low": [0.45, 0.5, 0.05],
         "high": [0.56, 0.7, 0.2],
         "reported": [0.63, 0.68, float("nan")],
-        "steps": [5, 10, 20],
-        "group": ["ddim", "ddim", "ddpm"],
     }
 )
 
@@ -36,6 +34,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 def plan_of(num_candidates: int) -> dict:
     scores = {"top_k": {"hits": 50 + num_candidates, "total": 60}, "exact": {"hits": 10 * num_candidates, "total": 40}}
+    scores["exact_without_duplicates"] = {"hits": 9 * num_candidates, "total": 40}
     return {"num_candidates": num_candidates, "accuracy": {"test": scores, "unseen": scores}}
 
 
@@ -51,7 +50,7 @@ FIGURES = {
     ),
     "steps_figure": lambda: plots_samplers.steps_figure(SWEEP),
     "best_of_n_figure": lambda: plots_samplers.best_of_n_figure(
-        np.linspace(-2, 4, 20), np.arange(20) > 6, 0.4, [plan_of(4), plan_of(1)]
+        np.linspace(-2, 4, 20), np.arange(20) > 6, 0.4, [plan_of(1), plan_of(4)]
     ),
     "schedule_curves": lambda: plots.schedule_curves([NoiseSchedule("linear", 50), NoiseSchedule("cosine", 50)]),
     "labelled_pictures": lambda: plots_results.labelled_pictures(
@@ -60,12 +59,10 @@ FIGURES = {
         [[True], [False, True], [True]],
         "t",
     ),
-    "pixel_histograms": lambda: plots_results.pixel_histograms([("a", noise(999)), ("b", noise(999) / 3)]),
     "arms_figure": lambda: plots_results.arms_figure(ARMS.to_dict("records")),
     "sensitivity_figure": lambda: plots_results.sensitivity_figure(ARMS),
     "clamp_figure": lambda: plots_results.clamp_figure({"plain": CLAMPS}, {"plain": "p"}),
     "accuracy_points": lambda: plots_results.accuracy_points(SCORES),
-    "accuracy_against": lambda: plots_results.accuracy_against(SCORES, "steps", "number of steps"),
     "judges_figure": lambda: plots_judge.judges_figure({"a": EXAM, "b": EXAM}),
     "confusion_figure": lambda: plots_judge.confusion_figure(np.eye(24) + 0.01),
     "error_types_figure": lambda: plots_judge.error_types_figure({"test": ERRORS, "new_test": ERRORS}),
@@ -122,6 +119,8 @@ SWEEP = {
         f"{sampler}:time:{steps}": {
             "sampler": sampler,
             "timestep_spacing": "time",
+            "t_end": 0.0,
+            "num_candidates": 1,
             "steps": steps,
             "frechet": {"distance": 100 / steps, "floor": 5.0},
             "accuracy": {name: {"top_k": {"hits": 3 * steps, "total": 99}} for name in ("test", "unseen")},
@@ -176,14 +175,14 @@ def test_a_plan_of_more_candidates_is_no_point_among_the_steps():
     assert plots_samplers.steps_figure(more).axes[0].lines[0].get_xdata().tolist() == [4, 8, 16]
 
 
-def test_pictures_are_counted_by_their_ratio_and_candidates_stand_in_order():
+def test_pictures_are_counted_by_their_ratio_and_every_score_has_its_line():
     left, right = FIGURES["best_of_n_figure"]().axes
     heights = [np.diff(patch.get_xy()[:, 1]) for patch in left.patches]
     assert [int(np.abs(steps).sum()) // 2 for steps in heights] == [13, 7], "values beyond the axis are at its ends"
     assert right.lines[0].get_xdata().tolist() == [1, 4]
     assert right.lines[0].get_ydata().tolist() == [51 / 60, 54 / 60]
     assert right.lines[1].get_ydata().tolist() == [10 / 40, 40 / 40]
-    assert len(right.lines) == 2, "duplicates were not counted in these plans"
+    assert right.lines[2].get_ydata().tolist() == [9 / 40, 36 / 40]
 
 
 def test_errors_are_bars_in_percent():
