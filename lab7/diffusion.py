@@ -71,10 +71,9 @@ def drop_condition(condition: Tensor, probability: float, generator: torch.Gener
 def sample_timesteps(schedule: NoiseSchedule, count: int, generator: torch.Generator, how: str = "uniform") -> Tensor:
     """Steps t in 1..T, (count,) int64 on the generator's device.
 
-    "uniform" draws each on its own. "stratified" draws one in each of `count` equal parts of 1..T: each is uniform
-    still, but a batch covers all noise levels, which makes its gradient less noisy (Kingma et al. 2021). "logit_normal"
-    stratifies likewise, but log(u / (1 - u)) of u = t / T is normal: fewer at both ends, where the picture is all noise
-    or hardly any (Esser et al. 2024, section 3.1, with m = 0 and s = 1).
+    "uniform" draws each on its own. "stratified" draws one in each of `count` equal parts of 1..T, so that a batch
+    covers all noise levels (Kingma et al. 2021). "logit_normal" stratifies likewise, but log(u / (1 - u)) of u = t / T
+    is normal: fewer at both ends (Esser et al. 2024, section 3.1, with m = 0 and s = 1).
     """
     if how == "uniform":
         return torch.randint(1, schedule.num_steps + 1, (count,), generator=generator, device=generator.device)

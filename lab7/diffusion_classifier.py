@@ -1,10 +1,8 @@
 """The network as a classifier of its own pictures, and best-of-n with it.
 
-A network that predicts x_0 from x_t and a condition is also a classifier: add noise to a picture, and the network
-predicts it best under the condition that is true of it (Li et al. 2023, "Your diffusion model is secretly a zero-shot
-classifier"). So each asked object is taken out of the condition once. If the object is in the picture, the prediction
-becomes much worse; if it is missing, it does not. If the picture holds more than was asked for, the prediction is bad
-under the whole condition.
+A network predicts a noisy picture best under the condition that is true of it (Li et al. 2023, "Your diffusion model is
+secretly a zero-shot classifier"). So each asked object is taken out of the condition once: if the picture holds it, the
+prediction becomes much worse. If the picture holds more than was asked for, it is bad under the whole condition.
 """
 
 from __future__ import annotations

@@ -53,10 +53,8 @@ def make_schedule(preset: Preset) -> NoiseSchedule:
 
 def save_weights(path: Path | str, model: nn.Module, normaliser: Normaliser, preset: Preset) -> None:
     """Write weights in float16, normaliser and configuration as one safetensors file, atomically."""
-    tensors = {
-        name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in model.state_dict().items()
-    }
+    state = {name: v.half() if v.is_floating_point() else v for name, v in model.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     tensors |= {f"normaliser.{key}": value for key, value in normaliser.state().items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"lab7": json.dumps(config.to_dict(preset))})
@@ -119,10 +117,9 @@ class Pipeline:
     ) -> Tensor:
         """Draw every condition `samples` times -> (len(conditions) * samples, 3, size, size) in about [-1, 1].
 
-        All samples of the first condition come first. How they are drawn is `sampling`, by default the preset's, with
-        `changes` to its fields, such as num_steps=20. The noise of a picture depends on the seed and on its place in
-        the list alone, not on the batch size. Raises UserError for a bad setting, condition or number of samples, and
-        for a callback where several candidates are drawn for each picture.
+        All samples of the first condition come first. They are drawn as `sampling` says, by default the preset's, with
+        `changes` to its fields, such as num_steps=20. The noise of a picture depends on the seed and its place alone.
+        Raises UserError for a bad setting, condition or number of samples, and for a callback with several candidates.
         """
         plan = self.sampling(sampling, **changes)
         if samples < 1:

@@ -18,12 +18,7 @@ NAMES = ("linear", "linear_eq3", "linear_listing", "cosine", "shifted")
 
 
 def make_betas(
-    name: str,
-    num_steps: int = 1000,
-    beta_min: float = 1e-4,
-    beta_max: float = 0.02,
-    cosine_s: float = 0.008,
-    shift: float = 5.0,
+    name: str, num_steps: int = 1000, beta_min: float = 1e-4, beta_max: float = 0.02, shift: float = 5.0
 ) -> Tensor:
     """The noise variances beta_0 = 0, beta_1 .. beta_T as float64 (T + 1,), each in [0, 1).
 
@@ -47,7 +42,7 @@ def make_betas(
     elif name == "linear_listing":
         beta = beta_min + t * (beta_max - beta_min) / num_steps
     elif name in ("cosine", "shifted"):
-        f = cosine_f(torch.arange(num_steps + 1, dtype=torch.float64) / num_steps, cosine_s)
+        f = cosine_f(torch.arange(num_steps + 1, dtype=torch.float64) / num_steps)
         f = f / f[0]
         if name == "shifted":
             f = f / (f + (1 - f) * math.exp(shift))  # sigmoid(logit(f) - shift), without infinities
@@ -82,18 +77,12 @@ class NoiseSchedule(nn.Module):
 
     def __init__(self, name: str = "linear", num_steps: int = 1000, **options: float) -> None:
         super().__init__()
-        self.name = name
-        self.num_steps = num_steps
+        self.name, self.num_steps = name, num_steps
         beta = make_betas(name, num_steps, **options)
         alpha = 1 - beta
         alpha_bar = torch.cumprod(alpha, dim=0)
-        buffers = {
-            "beta": beta,
-            "alpha": alpha,
-            "alpha_bar": alpha_bar,
-            "sqrt_alpha_bar": alpha_bar.sqrt(),
-            "sqrt_one_minus_alpha_bar": (1 - alpha_bar).sqrt(),
-        }
+        buffers = {"beta": beta, "alpha": alpha, "alpha_bar": alpha_bar}
+        buffers |= {"sqrt_alpha_bar": alpha_bar.sqrt(), "sqrt_one_minus_alpha_bar": (1 - alpha_bar).sqrt()}
         for key, value in buffers.items():
             self.register_buffer(key, value.float(), persistent=False)
         self.register_buffer("alpha_bar64", alpha_bar, persistent=False)
@@ -115,13 +104,10 @@ class NoiseSchedule(nn.Module):
     def timesteps(self, num_steps: int | None = None, timestep_spacing: str = "time", t_end: float = 0.0) -> list[int]:
         """The steps that a sampler visits, T first and 0 last: `num_steps` strides.
 
-        None is visited below `t_end` * T, from where the last stride leads straight to 0: the picture predicted there
-        is then the answer.
-
-        Strides are equal in "time", or in "log_snr", the logarithm of alpha_bar / (1 - alpha_bar) (Lu et al. 2022), of
-        which only -10 to 10 counts: beyond, all is noise or all is picture. Where whole steps are too coarse for that,
-        neighbours move apart. Raises UserError unless 1 <= num_steps <= T and 0 <= t_end < 1, where more steps are
-        asked for than lie above `t_end`, and for another spacing.
+        None is visited below `t_end` * T: the picture predicted there is then the answer. Strides are equal in "time",
+        or as nearly as whole steps allow in "log_snr", log(alpha_bar / (1 - alpha_bar)) from -10 to 10 (Lu et al.
+        2022). Raises UserError unless 1 <= num_steps <= T and 0 <= t_end < 1, where more steps are asked for than lie
+        above `t_end`, and for another spacing.
         """
         count = self.num_steps if num_steps is None else num_steps
         if not 1 <= count <= self.num_steps:
@@ -145,6 +131,3 @@ class NoiseSchedule(nn.Module):
             highest = nearest[place - 1] - 1 if place else self.num_steps
             nearest[place] = max(min(nearest[place], highest), lowest + count - 1 - place)
         return [*nearest, 0]
-
-    def extra_repr(self) -> str:
-        return f"{self.name}, num_steps={self.num_steps}"

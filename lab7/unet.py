@@ -6,9 +6,6 @@ as x' = c * x + t (the report's eq. 1), before the blocks that `condition_at` na
 
 from __future__ import annotations
 
-from copy import deepcopy
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -106,11 +103,9 @@ class UNet(nn.Module):
             raise UserError(f"image_size must divide by 32 (two poolings, then an average over 8), not {image_size}")
         if n_feature % 8 or n_feature <= 0:
             raise UserError(f"n_feature must divide by 8 (GroupNorm has 8 groups), not {n_feature}")
-        for (name, known), value in zip(
-            OPTIONS.items(), (condition_at, embeddings, init, modulation, norm), strict=True
-        ):
-            if value not in known:
-                raise UserError(f"{name} must be one of {', '.join(known)}, not '{value}'")
+        for name, value in zip(OPTIONS, (condition_at, embeddings, init, modulation, norm), strict=True):
+            if value not in OPTIONS[name]:
+                raise UserError(f"{name} must be one of {', '.join(OPTIONS[name])}, not '{value}'")
         f = n_feature
         self.n_feature, self.image_size, self.num_steps = n_feature, image_size, num_steps
         self.condition_at, self.modulation = condition_at, modulation
@@ -194,22 +189,6 @@ def initialise(module: nn.Module) -> None:
         return
     if module.bias is not None:
         nn.init.zeros_(module.bias)
-
-
-def stage_shapes(model: UNet, batch_size: int = 1) -> dict[str, tuple[int, ...]]:
-    """The shape that leaves each block for a batch of pictures, from a copy of the model that computes shapes alone."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    copy = deepcopy(model).to("meta").eval()
-    for name in ("init_conv", "down1", "down2", "hidden", "up0", "up1", "up2", "out"):
-        copy.get_submodule(name).register_forward_hook(partial(_record_shape, shapes, name))
-    with torch.device("meta"):
-        x_t = torch.zeros(batch_size, 3, model.image_size, model.image_size)
-        copy(x_t, torch.ones(batch_size, dtype=torch.int64), torch.zeros(batch_size, 24))
-    return shapes
-
-
-def _record_shape(shapes: dict[str, tuple[int, ...]], name: str, _block: object, _inputs: object, out: Tensor) -> None:
-    shapes[name] = tuple(out.shape)
 
 
 def _norm(name: str, channels: int) -> nn.Module:

@@ -36,7 +36,7 @@ def test_override_by_short_and_full_name(value):
         ("learning_rate=fast", "must be a number, not 'fast'"),
         ("batch_size=-1", "must be at least 1, but is -1"),
         ("t_end=1", "must be at least 0 and at most 0.999, but is 1"),
-        ("compile=yes", "must be true or false, not 'yes'"),
+        ("compile=yes", "must be one of true, false, not 'yes'"),
         ("schedule=square", "must be one of linear, linear_eq3, linear_listing, cosine"),
         ("batch_size", "not of the form field=value"),
     ],

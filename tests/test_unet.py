@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lab7.unet import OPTIONS, PLACES, UNet, stage_shapes
+from lab7.plots import network_parts
+from lab7.unet import OPTIONS, PLACES, UNet
 from lab7.utils.files import UserError
 
 
@@ -14,8 +15,8 @@ def inputs(size=32, count=2):
 def test_shapes_of_the_report_at_256_features():
     with torch.device("meta"):
         model = UNet(256)
-    shapes = stage_shapes(model, 32)
-    assert shapes == {
+    called = network_parts.calls(model, 32)
+    assert {name: called[name].output for name in network_parts.BLOCKS} == {
         "init_conv": (32, 256, 64, 64),
         "down1": (32, 256, 32, 32),
         "down2": (32, 512, 16, 16),

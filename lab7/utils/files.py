@@ -1,8 +1,4 @@
-"""Where files are, how they are written, and the errors that a user sees.
-
-Every file that lab7 writes appears under its final name only when it is whole: it is written under a temporary
-name in the same folder, flushed to the disk, then renamed.
-"""
+"""Where files are, how they are written, and the errors that a user sees."""
 
 from __future__ import annotations
 
@@ -25,15 +21,10 @@ class Failure(Exception):
     """A correct command that could not be carried out: one line that says what happened and what can be done."""
 
 
-def _root() -> Path:
-    """The checkout that holds lab7; outside a checkout, LAB7_HOME or the current folder."""
-    if home := os.environ.get("LAB7_HOME"):
-        return Path(home).resolve()
-    checkout = Path(__file__).resolve().parents[2]
-    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
-
-
-ROOT = _root()
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_HERE = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.cwd()
+ROOT = Path(os.environ.get("LAB7_HOME") or _HERE).resolve()
+"""LAB7_HOME, or the checkout that holds lab7, or the current folder."""
 
 
 def data_dir() -> Path:
@@ -71,9 +62,8 @@ def short(path: Path | str) -> str:
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success flush it to the disk and rename it to `path`.
+    """Yield a temporary path beside `path`; on success flush it to the disk and rename it to `path`, else remove it.
 
-    On any failure the temporary file is removed and what stood under `path` is untouched.
     Raises UserError if the disk is full or the place cannot be written.
     """
     path = Path(path)
@@ -108,11 +98,9 @@ def write_text(path: Path | str, text: str) -> None:
 
 def write_json(path: Path | str, value: Any) -> None:
     """Write JSON, keys in the order given, a list of numbers on one line, one trailing newline, atomically."""
+    numbers = r"(?<=\[)\n[-+.\deE,\s]+\n *(?=\])"  # within strings JSON has no line breaks
     text = json.dumps(value, indent=1, ensure_ascii=False)
-    write_text(path, _NUMBERS.sub(lambda match: " ".join(match[0].split()), text) + "\n")
-
-
-_NUMBERS = re.compile(r"(?<=\[)\n[-+.\deE,\s]+\n *(?=\])")  # within strings JSON has no line breaks
+    write_text(path, re.sub(numbers, lambda match: " ".join(match[0].split()), text) + "\n")
 
 
 def read_json(path: Path | str, what: str) -> Any:
@@ -122,15 +110,10 @@ def read_json(path: Path | str, what: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{short(path)}: no such file; it should hold {what}") from None
-    except (IsADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise UserError(f"{short(path)}: cannot be read ({error.strerror}); it should hold {what}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{short(path)}: is not UTF-8 text; it should hold {what}") from None
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{short(path)}: line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}); "
-            f"it should hold {what}"
-        ) from None
+    except ValueError as error:  # its text says where
+        raise UserError(f"{short(path)}: not valid JSON ({error}); it should hold {what}") from None
 
 
 def sha256(path: Path | str) -> str:

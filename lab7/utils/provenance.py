@@ -37,15 +37,12 @@ def has_bf16(device: str | torch.device) -> bool:
 
 def choose_precision(device: str | torch.device, wanted: str = "auto") -> str:
     """ "bf16" or "fp32": as wanted, and with "auto" bf16 where the hardware has it."""
-    if wanted == "auto":
-        return "bf16" if has_bf16(device) else "fp32"
-    return wanted
+    return ("bf16" if has_bf16(device) else "fp32") if wanted == "auto" else wanted
 
 
 def device_name(device: str | torch.device) -> str:
     """The processor or GPU as its maker names it, with the threads in use on a CPU."""
-    device = torch.device(device)
-    if device.type == "cuda":
+    if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
     return f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"

@@ -38,14 +38,12 @@ def parse_value(kind: Any, text: str, path: str) -> Any:
     if get_origin(kind) is tuple:
         parts = text.strip("()[] ").rstrip(",").split(",")  # 160,192 or (160, 192)
         return tuple(parse_value(get_args(kind)[0], part.strip(), path) for part in parts)
+    if kind is bool:
+        return parse_value(Literal["true", "false"], text.lower(), path) == "true"
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
             raise UserError(f"{path} must be one of {', '.join(get_args(kind))}, not '{text}'")
         return text
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise UserError(f"{path} must be true or false, not '{text}'")
-        return text.lower() == "true"
     number, limits = get_args(kind)
     try:
         value = number(text)

@@ -101,7 +101,7 @@ def test_a_folder_in_a_pictures_place(folder):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ('{"a.png": ["red cube"],}', "line 1, column"),
+        ('{"a.png": ["red cube"],}', "line 1 column"),
         ("[]", "must hold {file name: [labels]}, not a list"),
         ('"text"', "not a text"),
         ("3", "not 3"),

@@ -72,10 +72,10 @@ def test_a_file_where_a_folder_should_be(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b'{"a": 1,}', "line 1, column"),
-        (b'[\n["red cube"\n', "line 3, column"),
+        (b'{"a": 1,}', "line 1 column"),
+        (b'[\n["red cube"\n', "line 3 column"),
         (b"", "not valid JSON"),
-        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"\xff\xfe\x00", "utf-8"),
     ],
 )
 def test_json_that_does_not_parse(tmp_path, content, told):
