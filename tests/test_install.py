@@ -95,7 +95,7 @@ def test_no_tracked_file_names_a_package_registry():
 
 def test_only_the_report_and_the_widgets_load_the_notebooks_packages():
     needs_them = {"report", "widgets"}
-    modules = {f"lab7.{found.name}" for found in pkgutil.iter_modules(lab7.__path__) if found.name not in needs_them}
+    modules = {f"lab7.{module.name}" for module in pkgutil.iter_modules(lab7.__path__) if module.name not in needs_them}
     unwanted = {
         *("IPython", "diffusers", "hypothesis", "ipykernel", "ipywidgets", "jupyter_client", "jupyter_core"),
         *("jupyterlab", "nbclient", "nbconvert", "nbformat", "papermill", "pytest", "typst"),
@@ -189,8 +189,8 @@ def test_uv_is_used_where_there_is_one(project, tmp_path):
 def test_no_python_that_fits_is_told_in_one_line(project, tmp_path):
     folder, run = project
     script(tmp_path / "tools" / "python3", "#!/bin/sh\nexit 1\n")
-    code, _, told = run("report")
-    lines = [line for line in told.splitlines() if not line.startswith("make: ***")]
+    code, _, printed = run("report")
+    lines = [line for line in printed.splitlines() if not line.startswith("make: ***")]
     assert code != 0 and len(lines) == 1 and "lab7 needs Python 3.11, 3.12 or 3.13" in lines[0]
     assert not (folder / ".venv").exists()
 
@@ -219,8 +219,8 @@ def test_clean_keeps_what_is_the_users(project):
     for name in [*kept, *built, "tests/a.py", "benchmarks/a.py"]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    code, _, told = run("clean")
-    assert code == 0 and "Kept: " in told
+    code, _, printed = run("clean")
+    assert code == 0 and "Kept: " in printed
     assert all((folder / name).exists() for name in kept)
     assert not any((folder / name).exists() for name in built)
 

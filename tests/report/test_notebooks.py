@@ -71,36 +71,36 @@ def parse(cell: nbformat.NotebookNode) -> ast.Module:
 
 def faults(notebook: nbformat.NotebookNode) -> list[str]:
     """What is wrong with a notebook as committed; empty where it can be read, run and checked."""
-    found = []
+    problems = []
     cells, first, last = code_cells(notebook), notebook.cells[0], notebook.cells[-1]
     if not first.source.startswith("# ") or not all(word in first.source for word in ("learn", "minutes")):
-        found.append("the first cell does not give title, what you will learn, and minutes")
+        problems.append("the first cell does not give title, what you will learn, and minutes")
     if last.cell_type != "markdown" or "?" not in last.source or "](" not in last.source:
-        found.append("the last cell has no questions and links")
+        problems.append("the last cell has no questions and links")
     for name, size in sizes(notebook).items():
         if size > LIMITS[name]:
-            found.append(f"{size} {name}; at most {LIMITS[name]}")
+            problems.append(f"{size} {name}; at most {LIMITS[name]}")
     if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
-        found.append("its cells were not run once, in order, from a fresh start")
+        problems.append("its cells were not run once, in order, from a fresh start")
     if len(compared(notebook)) < 3:
-        found.append(f"{len(compared(notebook))} cells have outputs that are compared; three are wanted")
+        problems.append(f"{len(compared(notebook))} cells have outputs that are compared; three are wanted")
     if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
-        found.append("its kernel is not python3")
+        problems.append("its kernel is not python3")
     if "papermill" in notebook.metadata:
-        found.append("papermill left its metadata behind")
+        problems.append("papermill left its metadata behind")
     for cell in notebook.cells:
         if left := {"papermill", "execution"} & set(cell.metadata):
-            found.append(f"{cell.id}: left-over metadata {', '.join(left)}")
+            problems.append(f"{cell.id}: left-over metadata {', '.join(left)}")
         if "injected-parameters" in cell.metadata.get("tags", []):
-            found.append(f"{cell.id}: papermill left its parameters behind")
+            problems.append(f"{cell.id}: papermill left its parameters behind")
         if PLACE.search(cell.source):
-            found.append(f"{cell.id}: names a folder of one machine")
+            problems.append(f"{cell.id}: names a folder of one machine")
     for cell in cells:
         if any(output.output_type == "error" or output.get("name") == "stderr" for output in cell.outputs):
-            found.append(f"{cell.id}: an error or a warning is among its outputs")
+            problems.append(f"{cell.id}: an error or a warning is among its outputs")
         if any(PLACE.search(text) for text in texts(cell)):
-            found.append(f"{cell.id}: a folder of one machine is among its outputs")
-    return found
+            problems.append(f"{cell.id}: a folder of one machine is among its outputs")
+    return problems
 
 
 @pytest.fixture(scope="module")
