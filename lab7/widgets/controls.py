@@ -23,7 +23,6 @@ from lab7.dataset.normalizer import Normaliser
 from lab7.diffusion import add_noise
 from lab7.judge.networks import Judge
 from lab7.pipeline import Pipeline
-from lab7.plots.style import STYLE
 from lab7.samplers import SAMPLERS
 from lab7.schedule import NoiseSchedule
 from lab7.utils.files import UserError
@@ -42,7 +41,7 @@ def show(figure: Figure) -> None:
     kind = "jpeg" if any(axis.images for axis in figure.axes) else "png"
     options: dict[str, Any] = {"quality": 82, "subsampling": 0} if kind == "jpeg" else {"optimize": True}
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=STYLE["figure.dpi"], bbox_inches="tight", pil_kwargs=options)
+    figure.savefig(buffer, format=kind, dpi=100, bbox_inches="tight", pil_kwargs=options)
     display(DisplayedImage(data=buffer.getvalue(), format=kind))
 
 
