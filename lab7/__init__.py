@@ -21,7 +21,7 @@ _NAMES = {
     "ablation.evaluate": "found_objects as_stored",
     "ablation.arms": "ARMS",
     "judge.blobs": "has_duplicate",
-    "judge.metrics": "Score wilson",
+    "judge.metrics": "Score wilson difference",
     "utils.files": "read_json shipped_dir",
     "widgets.controls": "scrubber compose_scene browse_scenes noise_slider show show_source",
 }

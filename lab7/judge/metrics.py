@@ -67,6 +67,20 @@ class Score:
         return {name: getattr(self, name) for name in names}
 
 
+def difference(first: Score, second: Score) -> tuple[float, float, float]:
+    """How much higher the first accuracy is than the second: (difference, low, high) with its 95% interval.
+
+    Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine 17
+    (1998), method 10: from the two Wilson intervals, for independent counts. (NaN, -1, 1) if nothing was counted.
+    """
+    p, q = first.accuracy, second.accuracy
+    if not first.total or not second.total:
+        return nan, -1.0, 1.0
+    low = p - q - sqrt((p - first.low) ** 2 + (second.high - q) ** 2)
+    high = p - q + sqrt((first.high - p) ** 2 + (q - second.low) ** 2)
+    return p - q, low, high
+
+
 def top_k(probabilities: Matrix, labels: Matrix) -> Score:
     """The course's metric: of an image's k highest outputs (k = its labels), how many are among its labels.
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lab7.judge.metrics import Score, exact_match, per_count, top_k, wilson
+from lab7.judge.metrics import Score, difference, exact_match, per_count, top_k, wilson
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,21 @@ def test_what_cannot_be_scored_is_refused():
         exact_match(np.full((2, 24), np.nan), labels)
     with pytest.raises(ValueError, match="multi-hot"):
         top_k(good, labels + 0.5)
+
+
+def test_the_interval_of_a_difference_is_the_published_one():
+    """Newcombe 1998, Table II, the first pair, method 10."""
+    found = difference(Score(56, 70), Score(48, 80))
+    assert found == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+@given(st.integers(0, 50), st.integers(1, 50), st.integers(0, 50), st.integers(1, 50))
+def test_a_difference_lies_in_its_interval_and_turns_with_the_order(a, m, b, n):
+    first, second = Score(min(a, m), m), Score(min(b, n), n)
+    more, low, high = difference(first, second)
+    assert -1 - 1e-9 <= low <= more <= high <= 1 + 1e-9
+    assert difference(second, first) == pytest.approx((-more, -high, -low))
+
+
+def test_no_difference_is_known_of_nothing():
+    assert difference(Score(0, 0), Score(1, 2))[1:] == (-1, 1)
