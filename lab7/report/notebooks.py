@@ -3,7 +3,6 @@
 import ast
 import asyncio
 import contextlib
-import difflib
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from lab7.utils.files import Failure, UserError, short, write_text
+from lab7.utils.settings import suggest
 
 _MAKES = {
     "02_unet": "fig01_unet fig02_initial_conv fig03_down_sample fig04_hidden fig05_up_sample fig06_output "
@@ -88,9 +88,8 @@ def choose_parameters(books: Sequence[Notebook], preset: str, settings: Iterable
         if not equals:
             raise UserError(f"setting '{setting}' is not of the form name=value, such as seed=1")
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            guess = f"; did you mean '{near[0]}'?" if near else ""
             listed = ", ".join(f"{name}={json.dumps(value)}" for name, value in sorted(known.items()))
+            guess = suggest(name, known)
             raise UserError(f"no notebook has the parameter '{name}'{guess}; known, with defaults: {listed}")
         for book in books:
             if name in book.defaults:
