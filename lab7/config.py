@@ -1,7 +1,5 @@
 """Every choice of the lab in one place: frozen dataclasses, and one table of presets."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, get_type_hints

@@ -5,8 +5,6 @@ the noise `eps`, the picture `x_0`, or the velocity `v = sqrt(alpha_bar_t) eps -
 Any of them with x_t gives the other two.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -5,8 +5,6 @@ secretly a zero-shot classifier"). So each asked object is taken out of the cond
 prediction becomes much worse. If the picture holds more than was asked for, it is bad under the whole condition.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -5,8 +5,6 @@ the network works at 16x16 and at 8x8. Nearly all arithmetic is in wide 3x3 conv
 GPUs compute fastest.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise

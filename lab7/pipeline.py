@@ -1,7 +1,5 @@
 """A trained network as a file, and pictures drawn with it: conditions in, pictures in [-1, 1] out."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

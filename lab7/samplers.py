@@ -8,8 +8,6 @@ smaller s the sampler calls `callback(step, t, x_t, x_0)`. Noise on the way come
 pictures, or a sequence with one for each.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -3,8 +3,6 @@
 Index 0 stands for the clean picture (beta_0 = 0, alpha_bar_0 = 1), so that `buffer[t]` reads as in the papers.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

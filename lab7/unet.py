@@ -4,8 +4,6 @@ F is `n_feature`; shapes are given for 64x64 pictures. The label enters together
 as x' = c * x + t (the report's eq. 1), before the blocks that `condition_at` names.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

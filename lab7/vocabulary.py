@@ -3,8 +3,6 @@
 A class is a colour and a shape: index = 8 * shape + colour.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """The arms of the ablation: a named configuration each, what the report claims of it, and the folders of its runs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How a run is scored: pictures of every condition, read by two judges; and how pictures in a folder are scored."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace

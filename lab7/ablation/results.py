@@ -1,7 +1,5 @@
 """The results of many runs: found on disk, collected in one file, and compared in tables."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """The report's arms compared by the condition sensitivity of their networks (see training/sensitivity.py)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any

@@ -4,8 +4,6 @@ Objects are not independent: the pictures of an arm come from a few trainings, a
 fail together. The bootstrap resamples each of these levels: trainings, conditions, and the samples of a condition.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

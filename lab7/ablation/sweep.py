@@ -4,8 +4,6 @@ A run is one arm with one seed. Each is made by `Workspace.run`, which finds a f
 stopped, so a sweep that was interrupted goes on when it is started again.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import re

@@ -4,8 +4,6 @@
 stopped. `smoke` keeps everything under build/smoke, apart from the real data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +123,7 @@ class Workspace:
             )
         return folder
 
-    def save_figure(self, figure: Figure, name: str) -> None:
+    def save_figure(self, figure: "Figure", name: str) -> None:
         """Write figures/NAME.png and NAME.svg; the same figure gives the same bytes.
 
         A PNG without pictures gets a palette, which more than halves its size.

@@ -1,7 +1,5 @@
 """`lab7 doctor`: what is installed, what was found, what to do if the lab cannot run; one line each."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

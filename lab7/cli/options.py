@@ -1,7 +1,5 @@
 """What the commands have in common: types of options, and how a result is printed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal

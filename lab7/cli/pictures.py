@@ -1,7 +1,5 @@
 """The commands about pictures: `lab7 data`, `lab7 sample` and `lab7 judge`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

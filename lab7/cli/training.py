@@ -1,7 +1,5 @@
 """The commands about trainings: `lab7 train`, `lab7 score` and `lab7 ablate`."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Any, Literal
 

@@ -4,8 +4,6 @@ Two lists are shipped, `test` and `new_test`. `unseen` follows from what trainin
 names the pairs that a training with `holdout_pairs` leaves out.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -3,8 +3,6 @@
 A picture that is shown or saved is a float tensor (3, H, W) in [-1, 1]; a picture that is kept is uint8.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib
@@ -43,12 +41,12 @@ class Pictures:
         """The labels as names, in class order."""
         return [to_names(row) for row in self.labels.cpu().numpy()]
 
-    def chosen(self, kept: Tensor) -> Pictures:
+    def chosen(self, kept: Tensor) -> "Pictures":
         """The pictures where `kept`, bool (N,), is true."""
         names = [name for name, keep in zip(self.names, kept.tolist(), strict=True) if keep]
         return Pictures(self.images[kept], self.labels[kept], names)
 
-    def to(self, device: torch.device | str) -> Pictures:
+    def to(self, device: torch.device | str) -> "Pictures":
         """The same pictures on another device; nothing is copied if they are there already."""
         return dataclasses.replace(self, images=self.images.to(device), labels=self.labels.to(device))
 

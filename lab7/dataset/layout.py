@@ -1,7 +1,5 @@
 """The course's own files: train.json and iclevr/, read, checked and counted."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import math

@@ -1,7 +1,5 @@
 """The look of the rendered pictures: camera, lamps, floor and film, with the constants fitted to i-CLEVR's frames."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from dataclasses import dataclass

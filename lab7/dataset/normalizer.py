@@ -6,8 +6,6 @@ number. 'plain', the report's way, only scales to [-1, 1]. 'whitened' divides by
 the three channels, so that hue, which tells objects apart, counts as much as brightness.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -45,7 +43,7 @@ class Normaliser:
         """Model space -> about [-1, 1], not clamped, the same shape."""
         return (_mix(self.std, x) if self.std.ndim else x * self.std) + self.mean
 
-    def to(self, device: torch.device | str) -> Normaliser:
+    def to(self, device: torch.device | str) -> "Normaliser":
         """The same on another device."""
         return Normaliser(self.mean.to(device), self.std.to(device))
 
@@ -54,7 +52,7 @@ class Normaliser:
         return {"mean": self.mean.cpu(), "std": self.std.cpu()}
 
     @staticmethod
-    def from_state(state: dict[str, Tensor]) -> Normaliser:
+    def from_state(state: dict[str, Tensor]) -> "Normaliser":
         """The inverse of state."""
         return Normaliser(state["mean"].float(), state["std"].float())
 

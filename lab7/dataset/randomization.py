@@ -5,8 +5,6 @@ randomization for transferring deep neural networks from simulation to the real 
 `TRAINING`. `SHIFTED` changes other things, or more: a judge is evaluated on it and never trained.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The picture follows from the scene, the look and one grain seed alone, so that t
 every process. The camera's frame is 4:3 and is squashed to the size asked for.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

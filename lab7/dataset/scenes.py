@@ -4,8 +4,6 @@ The floor is the plane z = 0; one unit is 5/3 of an object's radius or half-side
 origin. Later ones are placed by CLEVR's rules (Johnson et al. 2017, section 3 and its generator's defaults).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -46,7 +44,7 @@ class Scene:
         """The objects' names, in the order in which they were placed."""
         return [CLASSES[thing.label] for thing in self.objects]
 
-    def first(self, count: int) -> Scene:
+    def first(self, count: int) -> "Scene":
         """The scene with its first `count` objects only, as i-CLEVR's picture number `count` - 1 shows it."""
         return Scene(self.objects[:count])
 

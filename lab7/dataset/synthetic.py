@@ -4,8 +4,6 @@ A folder holds iclevr/CLEVR_train_SSSSSS_K.png with the first K + 1 objects of s
 (written last: it says that the folder is whole) and synthetic.json, which says what the pictures were made from.
 """
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os
@@ -89,7 +87,7 @@ def write_synthetic(
 
 def render_pictures(
     seed: int, num_scenes: int, randomization: Randomization | None = None, processes: int | None = None
-) -> tuple[Tensor, Tensor]:
+) -> "tuple[Tensor, Tensor]":
     """The first scenes of a seed, three pictures each, without touching the disk.
 
     With a `randomization`, every scene has its own camera, lamps, floor and rule of placement, drawn from the seed.

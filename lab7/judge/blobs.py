@@ -5,8 +5,6 @@ one hue that touch are a blob. Objects that touch make one blob, and gray has no
 low and hardly ever too high: a picture with more blobs of a colour than objects of it were asked for has a duplicate.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -3,8 +3,6 @@
 The share of objects that it finds there is the ceiling: no generator can be expected to score higher with this judge.
 """
 
-from __future__ import annotations
-
 import functools
 from math import nan
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Training our own judge, on rendered scenes that neither the generator nor the judge's evaluation uses."""
 
-from __future__ import annotations
-
 import math
 import time
 from pathlib import Path

@@ -5,8 +5,6 @@ from (seed, step, process). A killed run therefore resumes at its last checkpoin
 for bit, as one that was never killed.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """The length of a run, its learning-rate schedule, and the exponential moving average of its weights."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

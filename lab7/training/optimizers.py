@@ -1,7 +1,5 @@
 """The optimizers: Adam, AdamW, and Muon for the matrices inside a network with AdamW for its other weights."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A training run around its loop: set-up, resume, log, snapshots, evaluation, checkpoints and result."""
 
-from __future__ import annotations
-
 import json
 import math
 import sys

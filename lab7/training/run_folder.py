@@ -3,8 +3,6 @@
 runs/NAME/config.json  metrics.jsonl  checkpoint.pt  samples/step_*.png  weights.safetensors  result.json
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Mapping, Sequence

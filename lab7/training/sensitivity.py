@@ -6,8 +6,6 @@ in it. That takes seconds to measure at any moment of a training: it is the mean
 diffusion_classifier) of the objects in training pictures, and 0 for a network that ignores the condition.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

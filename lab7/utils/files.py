@@ -1,7 +1,5 @@
 """Where files are, how they are written, and the errors that a user sees."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

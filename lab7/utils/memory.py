@@ -1,7 +1,5 @@
 """Memory that the C library keeps between steps instead of giving it back."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 

@@ -1,7 +1,5 @@
 """Settings given as text: their types, their ranges, and one line for a value that does not fit."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Controls for the notebooks. What a control shows is computed by a plain function that needs no browser."""
 
-from __future__ import annotations
-
 import html
 import inspect
 import io
