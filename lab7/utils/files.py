@@ -5,10 +5,15 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
+import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 
 class UserError(Exception):
@@ -19,15 +24,34 @@ class Failure(Exception):
     """A correct command that could not be carried out: one line that says what happened and what can be done."""
 
 
+def absolute(path: Path | str) -> Path:
+    """The path from the root on, with `~` expanded, so that it means the same in every process."""
+    return Path(os.path.expanduser(path)).absolute()
+
+
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _HERE = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.cwd()
-ROOT = Path(os.environ.get("LAB7_HOME") or _HERE).resolve()
+ROOT = absolute(os.environ.get("LAB7_HOME") or _HERE).resolve()
 """LAB7_HOME, or the checkout that holds lab7, or the current folder."""
+
+
+def _place(name: str, default: Path) -> Path:
+    """The folder that a variable names. UserError for a relative one in a notebook, whose own folder is another."""
+    given = os.environ.get(f"LAB7_{name}")
+    if given and "ipykernel" in sys.modules and absolute(given) != Path(os.path.expanduser(given)):
+        raise UserError(f"LAB7_{name}={given}: give the whole path, for a notebook runs in another folder")
+    return absolute(given) if given else default
+
+
+def fix_places() -> None:
+    """Make the folders that the environment names absolute, for the notebooks and processes that are started."""
+    names = [f"LAB7_{name}" for name in ("HOME", "DATA", "RUNS", "BUILD", "FIGURES")]
+    os.environ |= {name: str(absolute(os.environ[name])) for name in names if os.environ.get(name)}
 
 
 def data_dir() -> Path:
     """What goes in: `data/`, or the folder named by LAB7_DATA (the course's own files, say)."""
-    return Path(os.environ.get("LAB7_DATA") or ROOT / "data")
+    return _place("DATA", ROOT / "data")
 
 
 def shipped_dir() -> Path:
@@ -37,17 +61,17 @@ def shipped_dir() -> Path:
 
 def runs_dir() -> Path:
     """Where trainings write: `runs/`, or the folder named by LAB7_RUNS."""
-    return Path(os.environ.get("LAB7_RUNS") or ROOT / "runs")
+    return _place("RUNS", ROOT / "runs")
 
 
 def figures_dir() -> Path:
     """What comes out: `build/quick/figures/`, or the folder named by LAB7_FIGURES."""
-    return Path(os.environ.get("LAB7_FIGURES") or build_dir() / "quick" / "figures")
+    return _place("FIGURES", build_dir() / "quick" / "figures")
 
 
 def build_dir() -> Path:
     """Executed notebooks and the bound report: `build/`, or the folder named by LAB7_BUILD."""
-    return Path(os.environ.get("LAB7_BUILD") or ROOT / "build")
+    return _place("BUILD", ROOT / "build")
 
 
 def short(path: Path | str) -> str:
@@ -62,21 +86,66 @@ def short(path: Path | str) -> str:
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to the disk and rename it to `path`, else remove it.
 
-    Raises UserError if the disk is full or the place cannot be written.
+    The file's mode follows the umask. Raises UserError if the disk is full or the place cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent.absolute())
+        temporary.touch()  # now, for a library's error would not say that the place cannot be written
+        mode = temporary.stat().st_mode
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(mode)  # some libraries write for the owner alone
         os.replace(temporary, path)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@lru_cache  # once in a process
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes of this machine that were killed."""
+    for path in folder.glob(".*.tmp"):
+        if (match := re.fullmatch(r"\..+\.(.+)-(\d+)\.tmp", path.name)) and match[1] == platform.node():
+            try:
+                os.kill(int(match[2]), 0)
+            except ProcessLookupError:
+                path.unlink(missing_ok=True)
+            except (OSError, OverflowError):  # alive, and another user's
+                pass
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder and keep it for this process while the block runs, by flock on its file .lock.
+
+    Raises UserError, which names the owner, if another process has it; a dead owner has it no longer.
+    """
+    path, new = folder / ".lock", not folder.exists()
+    lock = filelock.FileLock(path, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+    except filelock.Timeout:
+        owner = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        owner = owner or "another process"
+        raise UserError(f"{short(folder)}: {owner} is writing there; wait for it, or stop it") from None
+    except OSError as error:
+        raise write_error(path, error) from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
+        if new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # nothing was written
 
 
 def write_error(path: Path | str, error: OSError) -> Exception:
@@ -88,10 +157,15 @@ def write_error(path: Path | str, error: OSError) -> Exception:
     return error
 
 
+def write_bytes(path: Path | str, content: bytes | memoryview) -> None:
+    """Write a file, atomically: for what a library has packed in memory, so that a full disk is a plain error."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))  # an odd file name in JSON
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -105,12 +179,12 @@ def read_json(path: Path | str, what: str) -> Any:
     """Read a JSON file that holds `what`; UserError where it is missing or does not parse."""
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors write a mark
     except FileNotFoundError:
         raise UserError(f"{short(path)}: no such file; it should hold {what}") from None
     except OSError as error:
         raise UserError(f"{short(path)}: cannot be read ({error.strerror}); it should hold {what}") from None
-    except ValueError as error:  # its text says where
+    except (ValueError, RecursionError) as error:  # its text says where, or that it is nested too deep
         raise UserError(f"{short(path)}: not valid JSON ({error}); it should hold {what}") from None
 
 

@@ -2,13 +2,15 @@
 
 import errno
 import os
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lab7.utils import files
-from lab7.utils.files import UserError, atomic_path, read_json, short, write_json
+from lab7.utils.files import UserError, atomic_path, locked, read_json, short, write_json
 
 
 def test_json_round_trip(tmp_path):
@@ -114,3 +116,78 @@ def test_json_is_laid_out_for_readers_and_read_back_as_it_was(tmp_path):
     text = (tmp_path / "a.json").read_text()
     assert "[3, 2, -1.5e-07]" in text and '"k": [1.0, 2]' in text and text.endswith("}\n")
     assert files.read_json(tmp_path / "a.json", "a test") == value
+
+
+def test_places_are_absolute_and_the_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LAB7_DATA", "course")
+    monkeypatch.setenv("LAB7_RUNS", "~/runs")
+    files.fix_places()
+    assert os.environ["LAB7_DATA"] == str(tmp_path / "course")
+    monkeypatch.chdir(tmp_path.parent)
+    assert files.data_dir() == tmp_path / "course" and files.runs_dir() == tmp_path / "home" / "runs"
+
+
+def test_a_relative_place_is_refused_in_a_notebook(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", files)
+    monkeypatch.setenv("LAB7_DATA", "course")
+    with pytest.raises(UserError, match="LAB7_DATA=course: give the whole path"):
+        files.data_dir()
+    monkeypatch.setenv("LAB7_DATA", "/course")
+    assert files.data_dir() == Path("/course")
+
+
+def test_modes_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "file") as temporary:
+            temporary.unlink()
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))  # as safetensors writes
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_the_left_overs_of_killed_processes_are_removed(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    names = [f".a.pt.{platform.node()}-{pid}.tmp" for pid in (dead.pid, os.getpid())]
+    others = [f".a.pt.elsewhere-{dead.pid}.tmp", ".mine.tmp"]
+    for name in (*names, *others):
+        (tmp_path / name).touch()
+    write_json(tmp_path / "b.json", 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"b.json", names[1], *others}
+
+
+def test_a_lock_names_its_owner_and_ends_with_it(tmp_path):
+    code = f"import time\nfrom lab7.utils.files import *\nwith locked(Path({str(tmp_path)!r})):\n print(1, flush=True)"
+    environment = os.environ | {"PYTHONPATH": str(files.ROOT)}
+    owner = subprocess.Popen(
+        [sys.executable, "-c", code + "\n time.sleep(60)"], env=environment, stdout=subprocess.PIPE
+    )
+    owner.stdout.readline()
+    line = f"process {owner.pid} on {platform.node()} is writing there"
+    with pytest.raises(UserError, match=line), locked(tmp_path):
+        pass
+    owner.kill(), owner.wait()
+    for _ in range(2):
+        with locked(tmp_path), pytest.raises(UserError, match=f"process {os.getpid()} on"), locked(tmp_path):
+            pass
+    with locked(tmp_path / "new"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_with_a_mark_and_json_nested_too_deep(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
+    assert read_json(tmp_path / "a.json", "a list") == [1]
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="not valid JSON"):
+        read_json(tmp_path / "a.json", "a list")
+
+
+def test_names_that_are_no_unicode_survive_json(tmp_path):
+    value = os.fsdecode(b"caf\xe9")
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json", "a name") == value
