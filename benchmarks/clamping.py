@@ -3,8 +3,6 @@
 python -m benchmarks.clamping
 """
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 from typing import Any

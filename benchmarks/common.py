@@ -1,7 +1,5 @@
 """What the benchmarks share: work timed in turns, the machine's line, Markdown tables, the command line."""
 
-from __future__ import annotations
-
 import statistics
 import sys
 import time

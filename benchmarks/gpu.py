@@ -7,8 +7,6 @@ The speed is measured first, and the epochs are chosen by it, so that the learni
 are read by argparse, for tyro need not be there.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import gzip

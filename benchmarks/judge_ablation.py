@@ -6,8 +6,6 @@ All arms see as many pictures. They are scored on 6,000 clean unseen renders and
 cameras, lamps and film no training used. An arm that the file holds is not trained again.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path

@@ -8,8 +8,6 @@ minutes given. At each of `marks` times the network draws every condition of the
 meanwhile. The curve is written to recipes.json after every mark, in the place of an earlier one of that recipe.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Sequence

@@ -7,8 +7,6 @@ sampler:timestep_spacing:steps, then t_end, guidance_scale and num_candidates wh
 samplers.json is written after each plan; a plan that it holds is not drawn again.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import time

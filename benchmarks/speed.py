@@ -3,8 +3,6 @@
 python -m benchmarks.speed render|train|muon|draw
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import subprocess

@@ -18,7 +18,7 @@ class DataConfig:
     scenes: Count = 6003  # of the stand-in; three pictures each
     scene_seed: Seed = 0  # of the stand-in
     image_size: Annotated[int, Range(8, 1024)] = 64  # pixels; pictures are squashed to a square of this side
-    normalise: Literal["deviation", "whitened", "plain"] = "deviation"  # see dataset/normalizer.py; plain is [-1, 1]
+    normalise: Literal["deviation", "plain"] = "deviation"  # see dataset/normalizer.py; plain is [-1, 1]
     holdout_pairs: bool = False  # leave out the pictures that hold one of 24 pairs of classes
 
 

@@ -1,7 +1,5 @@
 """A small folder in the course's layout, for the tests of what reads one."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -98,7 +98,6 @@ _ALL = (
     ),
     _our("x_0", "object tokens, x_0 predicted", _TOKENS, *_X_0, baseline="ours_tokens"),
     _our("logit_normal", "that, fewer t at both ends", *_LOGIT, baseline="ours_x_0"),
-    _our("whitened", "that, hue weighted like brightness", *_LOGIT, "normalise=whitened", baseline="ours_logit_normal"),
     _our("min_snr", "object tokens, x_0, min-SNR weights", *_LOGIT, _MIN_SNR, baseline="ours_logit_normal"),
     _our("v_min_snr", "object tokens, v, min-SNR weights", *_LOGIT, "target=v", _MIN_SNR, baseline="ours_min_snr"),
     _our("cosine", "cosine schedule", "schedule=cosine", claim="loses information more slowly"),

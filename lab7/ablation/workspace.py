@@ -68,10 +68,9 @@ class Workspace:
     def _toy_judge(self, name: str, progress: bool, **options: Any) -> Judge:
         from lab7.judge.training import train_judge
 
-        path, plan = self.data / "weights" / f"{name}.safetensors", self.preset.judge
+        path = self.data / "weights" / f"{name}.safetensors"
         if not path.exists():
-            options |= {"scenes": plan.judge_scenes, "epochs": plan.judge_epochs, "progress": progress}
-            train_judge(path, evaluation_scenes=plan.evaluation_scenes, **options)
+            train_judge(path, self.preset.judge, progress=progress, **options)
         return load_judge(path)
 
     def judge_evaluation(self, judge: Judge) -> dict[str, Any] | None:

@@ -119,18 +119,7 @@ def judge(
         from lab7.judge.training import train_judge
 
         path = out or runs_dir() / "judge.safetensors"
-        record = train_judge(
-            path,
-            kind=kind,
-            scenes=plan.judge_scenes,
-            epochs=plan.judge_epochs,
-            evaluation_scenes=plan.evaluation_scenes,
-            learning_rate=plan.judge_learning_rate,
-            plain_share=plan.plain_share,
-            start=weights,
-            seed=seed,
-            device=best_device(),
-        )
+        record = train_judge(path, plan, kind=kind, seed=seed, start=weights, device=best_device())
         title = f"{short(path)}: evaluated on unseen renders"
         return print_result(json, record, title, *_evaluation_lines(record["evaluation"]))
     if not evaluate and (images is None or not conditions):

@@ -14,9 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lab7.dataset.randomization import SHIFTED
-from lab7.dataset.renderer import radiance
-from lab7.dataset.scenes import Scene, scene_at
-from lab7.dataset.synthetic import PER_SCENE, render_pictures
+from lab7.dataset.synthetic import render_pictures
 from lab7.judge.augmentation import other_film
 from lab7.judge.metrics import Score, exact_match, per_count, top_k
 from lab7.judge.networks import Judge
@@ -24,7 +22,6 @@ from lab7.utils.files import data_dir, read_json, shipped_dir
 from lab7.vocabulary import CLASSES
 
 CLEAN_SEED, SHIFTED_SEED = 900_000, 950_000  # far from the generator's scenes and from the judges' own
-HIDDEN = (0.0, 0.05, 0.25, 0.5, 1.0)  # edges of the bins of how much of an object others hide
 
 
 @functools.lru_cache(maxsize=1)  # several runs are scored on the same renders
@@ -43,7 +40,7 @@ def evaluate_judge(judge: Judge, scenes: int = 2000, processes: int | None = Non
     """The whole evaluation on 3 * `scenes` pictures of each set, as plain values for JSON.
 
     "clean", "through_32x32" and "shifted" hold "top_k" and "exact" (Score.to_dict) and "per_count"; "calibration" the
-    rows of `calibration`, "confusion" the matrix of `confusion`, "hidden" the rows of `by_hidden`, all on clean ones.
+    rows of `calibration`, "confusion" the matrix of `confusion`, both on clean ones.
     """
     images, labels = clean_set(scenes, processes)
     clean = images.float() / 127.5 - 1
@@ -56,7 +53,6 @@ def evaluate_judge(judge: Judge, scenes: int = 2000, processes: int | None = Non
         "shifted": scores(judge.probabilities(shifted.float() / 127.5 - 1), shifted_labels),
         "calibration": calibration(outputs, labels),
         "confusion": confusion(outputs, labels).tolist(),
-        "hidden": by_hidden(outputs, hidden_shares(scenes)),
     }
 
 
@@ -117,41 +113,3 @@ def confusion(outputs: Tensor, labels: Tensor) -> np.ndarray:
         for c in truth - best:
             matrix[c, list(best - truth)] += 1 / len(best - truth)
     return matrix
-
-
-def hidden_shares(scenes: int) -> list[list[float]]:
-    """How much of each object the others hide, for every picture of `clean_set`, in the order of the scene's objects.
-
-    Measured by the renderer: the pixels of the object alone against those that are left of it in the scene.
-    """
-    shares = []
-    for index in range(scenes):
-        scene = scene_at(CLEAN_SEED, index)
-        alone = [_covered(Scene((thing,)))[0] for thing in scene.objects]
-        for k in range(1, PER_SCENE + 1):
-            left = _covered(scene.first(k))
-            shares.append([1 - left[j] / max(alone[j], 1e-9) for j in range(k)])
-    return shares
-
-
-def _covered(scene: Scene) -> np.ndarray:
-    """The pixels that each object covers: float (objects,)."""
-    return radiance(scene, 32, 32)[1].sum(axis=(1, 2))
-
-
-def by_hidden(outputs: Tensor, shares: list[list[float]]) -> list[dict[str, float]]:
-    """How often an object is found, by how much of it others hide: a row a bin of HIDDEN.
-
-    The objects of a picture are those of its scene in order, as `hidden_shares` gives them.
-    """
-    found: list[tuple[float, bool]] = []
-    for row, part in enumerate(shares):
-        objects = scene_at(CLEAN_SEED, row // PER_SCENE).objects
-        best = set(outputs[row].topk(len(part)).indices.tolist())
-        found += [(max(share, 0.0), thing.label in best) for share, thing in zip(part, objects, strict=False)]
-    rows = []
-    for low, high in zip(HIDDEN[:-1], HIDDEN[1:], strict=True):
-        hits = [hit for share, hit in found if low <= share < high]
-        if hits:
-            rows.append({"from": low, "to": high, **Score(sum(hits), len(hits)).to_dict()})
-    return rows

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from lab7.config import JudgeConfig
 from lab7.dataset.look import LOOK, look_hash
 from lab7.dataset.randomization import TRAINING
 from lab7.dataset.synthetic import render_pictures
@@ -25,14 +27,10 @@ TRAINING_SEED = 700_000  # the generator's scenes come from small seeds, those o
 
 def train_judge(
     out: Path | str,
+    plan: JudgeConfig,
     *,
     kind: str = "resnet18",
-    scenes: int,
-    epochs: int,
-    evaluation_scenes: int,
     seed: int = 0,
-    learning_rate: float = 1.5e-3,
-    plain_share: float = 0.0,
     start: Path | str | None = None,
     device: str | torch.device = "cpu",
     processes: int | None = None,
@@ -41,48 +39,39 @@ def train_judge(
     """Render, train, write the weights to `out` (float16 safetensors), evaluate what was written.
 
     Training begins with fresh weights, or with those of the judge in the file `start`. A share of the scenes,
-    `plain_share` in [0, 1], is rendered as the generator's are, the rest with other cameras and lamps.
+    `plain_share`, is rendered as the generator's are, the rest with other cameras and lamps.
     Returns the record that is also written beside the weights, as `out` with suffix .json: settings, seconds,
     mean loss of each epoch, provenance, the file's SHA-256 and its evaluation on unseen scenes (see
     evaluation.evaluate_judge); with `start` also where that came from, if its record lies beside it.
     Raises UserError where `out` cannot be written, and if the loss is no longer a number.
     """
     out, device, precision = Path(out), torch.device(device), choose_precision(device)
-    fitting: dict[str, Any] = {"kind": kind, "epochs": epochs, "learning_rate": learning_rate, "seed": seed}
-    settings = {"scenes": scenes, "evaluation_scenes": evaluation_scenes, "plain_share": plain_share} | fitting
-    settings |= {"precision": precision, "renderer": look_hash(LOOK)}
-    first: dict[str, Any] = {}
-    first_judge = load_judge(start) if start else None
-    if start and first_judge:
-        settings["started_from"] = first_judge.sha256
-        if (path := Path(start).with_suffix(".json")).exists():
-            before = read_json(path, "a judge's record")
-            first = {"first": {key: before.get(key) for key in ("command", "sha256", "seconds", "provenance")}}
-    started = time.perf_counter()
-    images, labels = _training_set(TRAINING_SEED + seed, scenes, plain_share, processes)
-    rendering_done = time.perf_counter()
-    first_model = first_judge.model if first_judge else None
-    classifier, losses = fit(
-        images, labels, start=first_model, device=device, precision=precision, progress=progress, **fitting
-    )
-    training_done = time.perf_counter()
+    first = load_judge(start) if start else None
+    record: dict[str, Any] = {}
+    if start and (path := Path(start).with_suffix(".json")).exists():
+        before = read_json(path, "a judge's record")
+        record = {"first": {key: before.get(key) for key in ("command", "sha256", "seconds", "provenance")}}
+    began = time.perf_counter()
+    images, labels = _training_set(TRAINING_SEED + seed, plan.judge_scenes, plan.plain_share, processes)
+    rendered = time.perf_counter()
+    fitting: dict[str, Any] = {"epochs": plan.judge_epochs, "learning_rate": plan.judge_learning_rate}
+    fitting |= {"kind": kind, "seed": seed, "precision": precision}
+    model, origin = (first.model, {"started_from": first.sha256}) if first else (None, {})
+    classifier, losses = fit(images, labels, start=model, device=device, progress=progress, **fitting)
+    trained = time.perf_counter()
     save_judge(out, classifier)
     judge = load_judge(out, device)
-    record = {
+    changes = " ".join(f"{name}={value}" for name, value in asdict(plan).items())
+    record |= {
         "what": f"{kind} judge trained on rendered pictures",
-        "command": f"lab7 judge --train --kind {kind} --seed {seed} --set judge_scenes={scenes} judge_epochs={epochs} "
-        f"evaluation_scenes={evaluation_scenes} judge_learning_rate={learning_rate} plain_share={plain_share}"
-        + (" --weights FIRST" if start else ""),
+        "command": f"lab7 judge --train --kind {kind} --seed {seed} --set {changes}{' --weights FIRST' * bool(start)}",
         "sha256": judge.sha256,
-        "settings": settings,
-        "seconds": {
-            "rendering": round(rendering_done - started, 1),
-            "training": round(training_done - rendering_done, 1),
-        },
+        "settings": asdict(plan) | fitting | {"renderer": look_hash(LOOK)} | origin,
+        "seconds": {"rendering": round(rendered - began, 1), "training": round(trained - rendered, 1)},
         "losses": [round(loss, 6) for loss in losses],
-        "evaluation": evaluate_judge(judge, evaluation_scenes, processes),
+        "evaluation": evaluate_judge(judge, plan.evaluation_scenes, processes),
         "provenance": provenance(device),
-    } | first
+    }
     write_json(out.with_suffix(".json"), record)
     return record
 

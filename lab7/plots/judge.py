@@ -13,22 +13,17 @@ from lab7.vocabulary import CLASSES
 
 @styled
 def judges_figure(evaluations: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Calibration, accuracy by number of objects and by how much of an object is hidden: one line a judge."""
-    bins = next(iter(evaluations.values()))["hidden"]
-    figure, (calibration, counts, hidden) = subplots(1, 3, height=2.7)
+    """Calibration, and accuracy by number of objects: one line a judge."""
+    figure, (calibration, counts) = subplots(1, 2, height=2.7)
     calibration.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
     for (name, one), colour, dash in zip(evaluations.items(), COLOURS, DASHES, strict=False):
         look = {"color": colour, "linestyle": dash, "label": name}
         _points(calibration, [row["said"] for row in one["calibration"]], one["calibration"], "true", look)
         rows = one["clean"]["per_count"]
         _points(counts, [row["objects"] for row in rows], rows, "accuracy", look)
-        _points(hidden, list(range(len(one["hidden"]))), one["hidden"], "accuracy", look)
     calibration.set(title="calibration", xlabel="probability given", ylabel="share that is there")
     counts.set(title="by number of objects", xlabel="objects in the picture", ylabel="objects found", xticks=(1, 2, 3))
     counts.legend(loc="lower left")
-    hidden.set(title="by occlusion", xlabel="% of the object hidden", ylabel="objects found")
-    hidden.set_xticks(range(len(bins)), [f"{100 * row['from']:.0f} to {100 * row['to']:.0f}" for row in bins])
-    hidden.tick_params(axis="x", labelrotation=30)
     return figure
 
 

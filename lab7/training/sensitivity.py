@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lab7.dataset.images import Pictures
-from lab7.dataset.normalizer import Normaliser, draw
+from lab7.dataset.normalizer import draw
 from lab7.diffusion_classifier import class_error_ratio, errors
 from lab7.pipeline import Pipeline
 
@@ -33,7 +33,7 @@ def condition_sensitivity(pipeline: Pipeline, pictures: Pictures) -> Tensor:
     pipeline.model.eval()
     eps = pipeline.noise(NOISES, torch.Generator().manual_seed(0))
     noise = NOISE * pipeline.image_size / 64  # a pixel of a smaller picture is a mean over several of a larger one
-    log_snr, target = 2 * math.log(_scale(pipeline.normaliser) / noise), pipeline.preset.diffusion.target
+    log_snr, target = 2 * math.log(float(pipeline.normaliser.std) / noise), pipeline.preset.diffusion.target
     chosen = torch.linspace(0, len(pictures) - 1, min(PICTURES, len(pictures))).long()
     parts = []
     for index in chosen.split(_BATCH):
@@ -50,9 +50,3 @@ def sensitivity_record(sensitivity: Tensor, metrics: Sequence[Mapping[str, Any]]
     name = "condition_sensitivity"
     curve = [[line["images"], round(line[name], 5)] for line in metrics if name in line]
     return {"by_picture": [round(value, 5) for value in sensitivity.tolist()], "curve": curve}
-
-
-def _scale(normaliser: Normaliser) -> float:
-    """The [-1, 1] units in one unit of model space; of three scales the geometric mean."""
-    std = normaliser.std
-    return float(torch.linalg.det(std) ** (1 / 3) if std.ndim else std)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lab7.dataset.scenes import scene_at
 from lab7.judge import evaluation
-from lab7.judge.evaluation import by_hidden, calibration, confusion, evaluate_judge, hidden_shares
+from lab7.judge.evaluation import calibration, confusion, evaluate_judge
 from lab7.judge.networks import Judge, SmallClassifier
 
 
@@ -26,7 +25,6 @@ def test_a_whole_evaluation_is_plain_and_repeats(judge):
         assert first[how]["top_k"]["total"] == 18 and first[how]["exact"]["total"] == 9
     assert sum(row["count"] for row in first["calibration"]) == 9 * 24
     assert np.array(first["confusion"]).sum() == pytest.approx(18)
-    assert sum(row["total"] for row in first["hidden"]) == 18
 
 
 def test_calibration_of_a_calibrated_judge():
@@ -43,22 +41,6 @@ def test_confusion_counts_what_stands_in_place_of_what():
     outputs[0, [1, 7]] = outputs[1, 2] = 1
     matrix = confusion(outputs, labels)
     assert matrix[1, 1] == 1 and matrix[5, 7] == 1 and matrix[2, 2] == 1 and matrix.sum() == 3
-
-
-def test_an_object_alone_is_not_hidden_and_later_ones_may_hide_it():
-    shares = hidden_shares(20)
-    assert len(shares) == 60 and [len(part) for part in shares[:3]] == [1, 2, 3]
-    assert all(abs(part[0]) < 1e-9 for part in shares[::3])
-    assert max(max(part) for part in shares) > 0.1 and min(min(part) for part in shares) > -0.02
-
-
-def test_finding_by_what_is_hidden():
-    scene = scene_at(evaluation.CLEAN_SEED, 0)
-    outputs = torch.full((3, 24), 0.5)
-    outputs[:, [thing.label for thing in scene.objects]] = torch.tensor([1.0, 0.9, 0.8])
-    outputs[0, scene.objects[0].label] = -1.0  # the first object of the first picture is missed
-    rows = by_hidden(outputs, [[-0.01], [0.0, 0.3], [0.0, 0.3, 0.9]])
-    assert [(row["hits"], row["total"]) for row in rows] == [(2, 3), (2, 2), (1, 1)]
 
 
 def test_an_evaluation_is_found_by_the_judges_hash(judge, tmp_path):

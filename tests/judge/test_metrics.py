@@ -1,7 +1,5 @@
 """Scores against known values and a brute-force oracle."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,15 +1,15 @@
 """The judge: which files it reads, which it refuses, how it reads pictures, and whether it learns."""
 
-from __future__ import annotations
-
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from lab7.config import JudgeConfig
 from lab7.dataset.conditions import conditions_tensor
 from lab7.dataset.images import read_png
 from lab7.dataset.synthetic import render_pictures
@@ -200,7 +200,7 @@ def test_training_lowers_the_loss_and_is_repeatable():
 
 def test_train_judge_writes_weights_and_their_record(tmp_path):
     out = tmp_path / "weights" / "judge.safetensors"
-    record = train_judge(out, scenes=2, epochs=1, evaluation_scenes=2, processes=1, progress=False)
+    record = train_judge(out, JudgeConfig(2, 1, evaluation_scenes=2), processes=1, progress=False)
     assert json.loads(out.with_suffix(".json").read_text()) == record
     assert sorted(p.name for p in out.parent.iterdir()) == ["judge.json", "judge.safetensors"]
     assert record["sha256"] == sha256(out) == load_judge(out).sha256
@@ -210,9 +210,9 @@ def test_train_judge_writes_weights_and_their_record(tmp_path):
 
 def test_a_small_judge_is_trained_on_and_read(tmp_path):
     out = tmp_path / "second.safetensors"
-    how = {"kind": "small", "scenes": 2, "epochs": 1, "evaluation_scenes": 1, "processes": 1, "progress": False}
-    train_judge(tmp_path / "first.safetensors", **how)
-    record = train_judge(out, start=tmp_path / "first.safetensors", plain_share=0.5, **how)
+    plan, how = JudgeConfig(2, 1, evaluation_scenes=1), {"kind": "small", "processes": 1, "progress": False}
+    train_judge(tmp_path / "first.safetensors", plan, **how)
+    record = train_judge(out, replace(plan, plain_share=0.5), start=tmp_path / "first.safetensors", **how)
     assert record["first"]["sha256"] == record["settings"]["started_from"] == sha256(tmp_path / "first.safetensors")
     judge = load_judge(out)
     assert isinstance(judge.model, SmallClassifier) and "--kind small" in record["command"]

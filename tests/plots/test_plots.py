@@ -41,7 +41,6 @@ def plan_of(num_candidates: int) -> dict:
 EXAM = {
     "calibration": [{"said": 0.1, "true": 0.2, "low": 0.1, "high": 0.3}],
     "clean": {"per_count": [{"objects": k, "accuracy": 0.9, "low": 0.8, "high": 0.95} for k in (1, 2, 3)]},
-    "hidden": [{"from": 0.0, "to": 0.5, "accuracy": 0.9, "low": 0.8, "high": 0.95}],
 }
 FIGURES = {
     "picture_grid": lambda: plots.picture_grid([list(noise(3, 3, 8, 8)), list(noise(2, 3, 8, 8))], ["a", "b"], "xyz"),
