@@ -83,6 +83,8 @@ def bind(ws: Workspace, facts: dict[str, Any], pdf: Path) -> int:
             except typst.TypstError as error:
                 message = " ".join([error.message, *error.hints])
                 raise Failure(f"{short(pdf.with_suffix('.' + kind))}: could not be bound: {message}") from None
+        page = folder / "report.html"  # typst does not say to screen readers that a heading is its column's
+        page.write_text(page.read_text(encoding="utf-8").replace("<th>", '<th scope="col">'), encoding="utf-8")
         for kind in ("pdf", "html"):
             with atomic_path(pdf.with_suffix(f".{kind}")) as temporary:
                 shutil.copy(folder / f"report.{kind}", temporary)

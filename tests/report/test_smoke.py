@@ -50,7 +50,15 @@ def test_everything_is_made_and_nothing_elsewhere(built):
 
 def test_the_page_needs_no_other_file_and_no_network(built):
     page = (built / "smoke" / "report.html").read_text(encoding="utf-8")
-    assert page.startswith("<!DOCTYPE html>") and "<math" in page and "<h1>" in page
+    assert (
+        page.startswith("<!DOCTYPE html>")
+        and "<math" in page
+        and "<h1>" in page
+        and "<main>" in page
+        and '<nav role="doc-toc">' in page
+    )
+    alts = re.findall(r'<img src="data:image/svg[^"]*" alt="([^"]*)"', page)
+    assert len(alts) == page.count("<img ") and all(len(alt.split()) > 5 for alt in alts)
     pictures = re.findall(r'<img src="([^"]*)"', page)
     assert len(pictures) >= sum(map(is_picture, ALWAYS))
     assert all(one.startswith("data:image/svg+xml;base64,") for one in pictures)
