@@ -8,6 +8,7 @@ cameras, lamps and film no training used. An arm that the file holds is not trai
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,12 +16,26 @@ import torch
 from benchmarks.common import interval, machine_line, print_table, run
 from lab7.dataset.randomization import TRAINING
 from lab7.dataset.synthetic import render_pictures
-from lab7.judge.augmentation import PARTS, without
+from lab7.judge.augmentation import Augmentation
 from lab7.judge.evaluation import clean_set, scores, shifted_set
 from lab7.judge.networks import Judge
 from lab7.judge.training import TRAINING_SEED, fit
 from lab7.utils.files import write_json
 from lab7.utils.provenance import choose_precision, provenance
+
+PARTS = {  # fields that are switched off together
+    "shift": ("shift",),
+    "sizes and blur": ("through_half", "resize", "soften"),
+    "JPEG": ("jpeg",),
+    "light and tint": ("gain", "exposure", "brightness", "tint"),
+    "grain": ("noise", "blotches"),
+}
+
+
+def without(part: str | None = None) -> Augmentation:
+    """All augmentation but one of PARTS; none at all for "all"."""
+    fields = [name for names in PARTS.values() for name in names] if part == "all" else PARTS.get(part or "", ())
+    return replace(Augmentation(), **dict.fromkeys(fields, 0))
 
 
 def main(

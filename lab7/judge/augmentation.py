@@ -3,7 +3,6 @@
 Our judges are trained with `augment`; `other_film` makes pictures for their evaluation in ways that it does not use.
 """
 
-import dataclasses
 import io
 from dataclasses import dataclass
 
@@ -29,21 +28,6 @@ class Augmentation:
     tint: float = 0.08  # added to each channel apart
     noise: float = 0.10  # standard deviation of pixel noise
     blotches: float = 0.06  # standard deviation of noise of half the fineness
-
-
-PARTS = {  # fields that are switched off together
-    "shift": ("shift",),
-    "sizes and blur": ("through_half", "resize", "soften"),
-    "JPEG": ("jpeg",),
-    "light and tint": ("gain", "exposure", "brightness", "tint"),
-    "grain": ("noise", "blotches"),
-}
-
-
-def without(part: str | None = None) -> Augmentation:
-    """All augmentation but one of PARTS; none at all for "all"."""
-    fields = [name for names in PARTS.values() for name in names] if part == "all" else PARTS.get(part or "", ())
-    return dataclasses.replace(Augmentation(), **dict.fromkeys(fields, 0))
 
 
 def augment(pictures: Tensor, generator: torch.Generator, how: Augmentation | None = None) -> Tensor:

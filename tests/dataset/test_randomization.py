@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.judge_ablation import without
 from lab7.dataset import scenes
 from lab7.dataset.look import LOOK
 from lab7.dataset.randomization import SHIFTED, TRAINING, Randomization, randomize
-from lab7.judge.augmentation import Augmentation, other_film, through_jpeg, without
+from lab7.judge.augmentation import Augmentation, other_film, through_jpeg
 from lab7.judge.evaluation import clean_set, shifted_set
 
 

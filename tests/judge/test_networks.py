@@ -13,7 +13,7 @@ from lab7.config import JudgeConfig
 from lab7.dataset.conditions import conditions_tensor
 from lab7.dataset.images import read_png
 from lab7.dataset.synthetic import render_pictures
-from lab7.judge.augmentation import augment, shift, smooth, through_size, without
+from lab7.judge.augmentation import Augmentation, augment, shift, smooth, through_size
 from lab7.judge.evaluation import scores, shifted_set
 from lab7.judge.metrics import top_k
 from lab7.judge.networks import (
@@ -167,7 +167,7 @@ def test_augmentation_is_repeatable_and_can_be_switched_off():
     first, again, other = (augment(pictures, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.allclose(first, other)
     assert first.shape == pictures.shape and torch.isfinite(first).all()
-    none = without("all")
+    none = Augmentation(**dict.fromkeys(vars(Augmentation()), 0))
     off = augment(pictures, torch.Generator(), none)
     assert torch.allclose(off, pictures.float() / 127.5 - 1, atol=1e-6)
 
