@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from lab7 import config
@@ -22,7 +22,7 @@ from lab7.efficient_unet import EfficientUNet
 from lab7.samplers import SAMPLERS, Callback, guided_denoiser
 from lab7.schedule import NoiseSchedule
 from lab7.unet import UNet
-from lab7.utils.files import UserError, atomic_path, short
+from lab7.utils.files import UserError, read_json, sha256, short, write_bytes
 from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision
 from lab7.utils.seeds import mix_seed
@@ -54,8 +54,7 @@ def save_weights(path: Path | str, model: nn.Module, normaliser: Normaliser, pre
     state = {name: v.half() if v.is_floating_point() else v for name, v in model.state_dict().items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     tensors |= {f"normaliser.{key}": value for key, value in normaliser.state().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"lab7": json.dumps(config.to_dict(preset))})
+    write_bytes(path, save(tensors, metadata={"lab7": json.dumps(config.to_dict(preset))}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,14 +163,15 @@ class Pipeline:
 
 
 def load_pipeline(path: Path | str, device: str | torch.device = "cpu") -> Pipeline:
-    """Read a file that `save_weights` wrote. Raises UserError if it is missing, damaged or of another kind."""
+    """Read a file that `save_weights` wrote. Raises UserError if it is missing, damaged or of another kind, or if its
+    checksum is not the one in the run's result.json."""
     path, tensors, metadata = _read_weights(path)
     try:
         preset = config.from_dict(json.loads(metadata["lab7"]), where=short(path))
         normaliser = Normaliser.from_state({key: tensors.pop(f"normaliser.{key}") for key in ("mean", "std")})
         model = build_model(preset)
         model.load_state_dict(tensors)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise _not_ours(path, error) from None
     model = model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     schedule = make_schedule(preset).to(device)
@@ -208,6 +208,10 @@ def _read_weights(path: Path | str) -> tuple[Path, dict[str, Tensor], dict[str, 
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
+        record = path.with_name("result.json")
+        recorded = read_json(record, "a run's result").get("weights_sha256") if record.exists() else None
+        if path.name == "weights.safetensors" and recorded not in (None, sha256(path)):
+            raise ValueError("damaged or exchanged: its checksum is not the one in result.json")
     except (SafetensorError, ValueError, OSError) as error:
         raise _not_ours(path, error) from None
     return path, {name: v.float() if v.is_floating_point() else v for name, v in tensors.items()}, metadata

@@ -134,7 +134,7 @@ def score_run(
     scores["frechet"] = against_renders(judge, torch.cat(pictures), counts)
     result = read_json(folder / "result.json", "a run's result")
     result |= {"best_of_n": scores} if sampling.num_candidates > 1 else scores
-    write_json(folder / "result.json", result)
+    write_json(folder / "result.json", result, checksum=True)
     return scores
 
 

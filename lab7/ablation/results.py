@@ -14,7 +14,7 @@ from lab7.ablation.arms import ARMS, Arm, get_arm, seeds_of
 from lab7.ablation.evaluate import LISTS
 from lab7.ablation.statistics import Counts, bootstrap, compare, counts_of
 from lab7.training.run_folder import losses, read_metrics
-from lab7.utils.files import UserError, read_json, runs_dir, shipped_dir, short, write_text
+from lab7.utils.files import UserError, absolute, json_checksum, read_json, runs_dir, shipped_dir, short, write_text
 
 RECORD = "ablation.json"  # one file with the results of many runs, in a folder of runs
 ALL = "all"  # the lists test, new_test and unseen together
@@ -22,7 +22,7 @@ ALL = "all"  # the lists test, new_test and unseen together
 
 def find_run(name: str) -> Path:
     """The folder of a finished run: a folder, or a name in runs/, else in data/runs/. UserError if there is none."""
-    for folder in (Path(name), runs_dir() / name, shipped_dir() / "runs" / name):
+    for folder in (absolute(name), runs_dir() / name, shipped_dir() / "runs" / name):
         if (folder / "result.json").exists():
             return folder
     raise UserError(f"{name}: no such run in runs/ or data/runs/, and no folder with a result.json")
@@ -91,7 +91,8 @@ def write_record(path: Path, runs: Path, names: Iterable[str]) -> tuple[int, int
     kept |= new
     keys = sorted(kept, key=lambda key: ([*ARMS, key[0]].index(key[0]), key[1]))  # unknown arms come last
     lines = [json.dumps(kept[key], separators=(",", ":")) for key in keys]
-    write_text(path, '{"runs": [\n' + ",\n".join(lines) + "\n]}\n")
+    checksum = json_checksum({"runs": [kept[key] for key in keys]})
+    write_text(path, '{"runs": [\n' + ",\n".join(lines) + f'\n], "checksum": "{checksum}"}}\n')
     return len(new), len(lines)
 
 

@@ -4,13 +4,10 @@ A run is one arm with one seed. Each is made by `Workspace.run`, which finds a f
 stopped, so a sweep that was interrupted goes on when it is started again.
 """
 
-import multiprocessing
-import os
 import re
 import sys
-import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from lab7.dataset.layout import describe
 from lab7.training.lr_schedules import run_length
 from lab7.training.run_folder import read_metrics
 from lab7.utils.files import Failure, UserError, read_json
+from lab7.utils.pool import process_pool
 
 
 @dataclass(frozen=True)
@@ -95,22 +93,17 @@ def run_jobs(jobs: Sequence[Job], workers: int = 0, progress: bool = True) -> li
     left[0].workspace.make_pictures(progress)  # once, before several runs look for them
     workers = min(workers or max(1, torch.get_num_threads() // 2), len(left))
     threads = max(1, torch.get_num_threads() // workers)
-    context = multiprocessing.get_context("spawn")
     trained = [job for job in left if job.trains]
     errors: list[str] = []
     bar = tqdm(total=sum(map(_steps, trained)), unit="step", desc="ablate", disable=not progress, mininterval=1)
-    with bar, ProcessPoolExecutor(workers, context, _start_worker, (threads,)) as pool:
+    with bar, process_pool(workers, threads) as pool:
         for batch in (trained, [job for job in left if not job.trains]):
             pending = {pool.submit(run_one, job) for job in batch}
-            try:
-                while pending:
-                    done, pending = wait(pending, timeout=1, return_when="FIRST_COMPLETED")
-                    errors += _report(done)
-                    bar.n = sum(map(_steps_done, trained))
-                    bar.refresh()
-            except KeyboardInterrupt:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            while pending:
+                done, pending = wait(pending, timeout=1, return_when="FIRST_COMPLETED")
+                errors += _report(done)
+                bar.n = sum(map(_steps_done, trained))
+                bar.refresh()
     return errors
 
 
@@ -118,7 +111,7 @@ def run_one(job: Job) -> str:
     """Make one run; returns what went wrong in one line, or "". This is what a node of a cluster executes."""
     try:
         job.workspace.run(job.arm)
-    except (UserError, Failure) as error:
+    except (UserError, Failure, OSError) as error:
         return f"{job.folder.name}: {error}"
     return ""
 
@@ -169,16 +162,3 @@ def _steps_done(job: Job) -> int:
 def _steps(job: Job) -> int:
     preset = arm_preset(get_arm(job.arm), job.workspace.preset, job.workspace.settings)
     return run_length(preset.train, describe(job.workspace.data)["pictures"]).steps
-
-
-def _start_worker(threads: int) -> None:
-    """Set a worker's number of threads, and let it end with its parent, even if that is killed."""
-    torch.set_num_threads(threads)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

@@ -4,12 +4,21 @@ Vectors are tuples or rows of three numbers; objects are named by their place in
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 
-@njit(cache=True)
+def compiled(function: Any) -> Any:
+    """The function compiled by numba, and kept for the next start where there is a folder that can be written."""
+    try:
+        return njit(cache=True)(function)
+    except RuntimeError:
+        return njit(function)
+
+
+@compiled
 def cast(shapes, centres, bounds, turns, paint, camera, lamps, sun, ambient, sizes, film, light, cover):
     """Nine rays a pixel; each has its own point on every lamp, so that shadows are soft without noise."""
     radius, occlusion, floor = sizes[0], sizes[3], sizes[4]
@@ -63,31 +72,31 @@ def cast(shapes, centres, bounds, turns, paint, camera, lamps, sun, ambient, siz
                     light[row, column, c] += received[c] * (floor if hit < 0 else paint[hit, c])
 
 
-@njit(cache=True)
+@compiled
 def _dot(a, b):
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@njit(cache=True)
+@compiled
 def _along(a, t, b):
     """a + t b"""
     return a[0] + t * b[0], a[1] + t * b[1], a[2] + t * b[2]
 
 
-@njit(cache=True)
+@compiled
 def _unit(a):
     """A vector of length 1, and the length before."""
     size = math.sqrt(_dot(a, a))
     return (a[0] / size, a[1] / size, a[2] / size), size
 
 
-@njit(cache=True)
+@compiled
 def _turn(a, c, s):
     """A vector as seen by an object that is turned by the angle with cosine c and sine s."""
     return c * a[0] + s * a[1], c * a[1] - s * a[0], a[2]
 
 
-@njit(cache=True)
+@compiled
 def _sphere(start, way, radius):
     """Where a line enters and leaves a sphere about the origin: (first t, last t), (1, -1) where it passes by."""
     along = _dot(start, way)
@@ -97,7 +106,7 @@ def _sphere(start, way, radius):
     return -along - math.sqrt(disc), -along + math.sqrt(disc)
 
 
-@njit(cache=True)
+@compiled
 def _free_sky(point, normal, centres, radius, hit, occlusion):
     """The share of the ambient light that the other objects let through, each taken as a sphere."""
     free = 1.0
@@ -111,7 +120,7 @@ def _free_sky(point, normal, centres, radius, hit, occlusion):
     return free
 
 
-@njit(cache=True)
+@compiled
 def _outside(shape, x, y, z, radius, bevel):
     """Distance from a point to the surface of a rounded cube or cylinder about the origin, negative inside."""
     if shape == 0:
@@ -123,7 +132,7 @@ def _outside(shape, x, y, z, radius, bevel):
     return math.sqrt(ax * ax + ay * ay + az * az) + min(max(qx, max(qy, qz)), 0.0) - bevel
 
 
-@njit(cache=True)
+@compiled
 def _meet(shape, start, ray, bound, radius, bevel, turn, limit):
     """Where a ray, whose start is relative to the object's centre, first meets it: (distance, outward normal),
     the distance -1 unless it is in (0, limit). Spheres by formula, the others by sphere tracing (Hart 1996)."""
@@ -152,7 +161,7 @@ def _meet(shape, start, ray, bound, radius, bevel, turn, limit):
     return nothing
 
 
-@njit(cache=True)
+@compiled
 def _shadowed(point, normal, way, far, shapes, centres, bounds, turns):
     """Whether an object stands between a point and a lamp `far` away; objects are taken with sharp edges."""
     for k in range(len(shapes)):
@@ -181,7 +190,7 @@ def _shadowed(point, normal, way, far, shapes, centres, bounds, turns):
     return False
 
 
-@njit(cache=True)
+@compiled
 def _slab(o, d, half):
     """Where a line o + t d runs between -half and half: (first t, last t), empty if first > last."""
     if abs(d) < 1e-12:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab7.utils.files import UserError, atomic_path, data_dir, sha256, shipped_dir, short
+from lab7.utils.files import UserError, data_dir, sha256, shipped_dir, short, write_bytes
 from lab7.vocabulary import CLASSES
 
 SIZE = (64, 64)  # of the pictures that the judge reads; others are resized to it
@@ -131,8 +131,7 @@ def save_judge(path: Path | str, classifier: nn.Module) -> None:
         name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
         for name, value in classifier.state_dict().items()
     }
-    with atomic_path(path) as temporary:
-        save_file(state, temporary)
+    write_bytes(path, save(state))
 
 
 def _read(path: Path, is_course: bool) -> dict[str, Any]:

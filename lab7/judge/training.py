@@ -72,7 +72,7 @@ def train_judge(
         "evaluation": evaluate_judge(judge, plan.evaluation_scenes, processes),
         "provenance": provenance(device),
     }
-    write_json(out.with_suffix(".json"), record)
+    write_json(out.with_suffix(".json"), record, checksum=True)
     return record
 
 

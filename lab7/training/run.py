@@ -1,7 +1,10 @@
 """A training run around its loop: set-up, resume, log, snapshots, evaluation, checkpoints and result."""
 
-import json
+import contextlib
+import functools
+import io
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -23,9 +26,21 @@ from lab7.dataset.normalizer import fit_normaliser
 from lab7.pipeline import Pipeline, build_model, make_schedule, save_weights, start_from, weights_file
 from lab7.training.lr_schedules import Plateau, ema_update, run_length
 from lab7.training.optimizers import make_optimizer
-from lab7.training.run_folder import copy_metrics, open_run, read_metrics, trim_metrics
+from lab7.training.run_folder import copy_metrics, metrics_line, open_run, read_metrics, trim_metrics
 from lab7.training.sensitivity import condition_sensitivity, sensitivity_record
-from lab7.utils.files import Failure, UserError, atomic_path, data_dir, read_json, sha256, short, write_json
+from lab7.utils.files import (
+    Failure,
+    UserError,
+    data_dir,
+    locked,
+    read_json,
+    runs_dir,
+    sha256,
+    short,
+    write_bytes,
+    write_error,
+    write_json,
+)
 from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision, device_name, provenance
 
@@ -34,6 +49,19 @@ Evaluate = Callable[[Pipeline], dict[str, float]]
 
 LOG_EVERY = 50  # steps between lines of metrics.jsonl
 UNTRAINED: dict[str, Any] = {"steps": 0, "epochs": 0.0, "images_seen": 0, "seconds": 0.0}
+
+
+def alone(train: Callable[..., Path]) -> Callable[..., Path]:
+    """The function `train`, with a lock on the run's folder: UserError, which names the owner, if another process has
+    it. Of several processes that train one run, the first has the lock."""
+
+    @functools.wraps(train)
+    def train_alone(preset: Preset, name: str, *, runs: Path | None = None, **options: Any) -> Path:
+        first = os.environ.get("RANK", "0") == "0"
+        with locked((runs or runs_dir()) / name) if first else contextlib.nullcontext():
+            return train(preset, name, runs=runs, **options)
+
+    return train_alone
 
 
 class Run:
@@ -51,7 +79,11 @@ class Run:
     ) -> None:
         state = open_run(folder, preset, resume)
         self.preset, self.folder, self.evaluate, self.data = preset, folder, evaluate, data
-        self.accelerator = Accelerator(mixed_precision="no")  # the loop itself has the autocast
+        try:
+            self.accelerator = Accelerator(mixed_precision="no")  # the loop itself has the autocast
+        except (ValueError, RuntimeError) as error:  # WORLD_SIZE is set, but not where the processes meet
+            reason = f"the processes cannot meet ({str(error).splitlines()[0]})"
+            raise UserError(f"{reason}; start them by `accelerate launch`, or unset WORLD_SIZE") from None
         self.main, device, plan = self.accelerator.is_main_process, self.accelerator.device, preset.train
         self.progress, self.precision = progress and self.main, choose_precision(device, plan.precision)
         if device.type == "cpu":
@@ -87,7 +119,7 @@ class Run:
                 copy_metrics(weights_file(self.start).parent, self.folder)
                 self._save_checkpoint()  # so that a resume needs no `start`
             trim_metrics(self.folder, self.before["steps"] + self.step)
-            write_json(self.folder / "config.json", {"run": self.folder.name} | to_dict(self.preset))
+            write_json(self.folder / "config.json", {"run": self.folder.name} | to_dict(self.preset), checksum=True)
             device = device_name(self.accelerator.device)
             self._print(f"{self.length.steps} steps of {self.length.batch} pictures in {self.precision} on {device}")
         self.accelerator.wait_for_everyone()
@@ -151,7 +183,7 @@ class Run:
             result |= {"processes": self.accelerator.num_processes, "pictures": len(self.pictures)}
             if self.sensitivity is not None:
                 result["condition_sensitivity"] = sensitivity_record(self.sensitivity, read_metrics(self.folder))
-            write_json(self.folder / "result.json", result | {"weights_sha256": sha256(weights)})
+            write_json(self.folder / "result.json", result | {"weights_sha256": sha256(weights)}, checksum=True)
         self.accelerator.wait_for_everyone()
         return self.folder
 
@@ -187,22 +219,31 @@ class Run:
 
     def _append(self, line: dict[str, Any]) -> None:
         if self.main:
-            with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            path = self.folder / "metrics.jsonl"
+            try:
+                with open(path, "a", encoding="utf-8") as file:
+                    file.write(metrics_line(line))
+            except OSError as error:
+                raise write_error(path, error) from error
 
     def _save_checkpoint(self) -> None:
         parts = {"model": self.net, "average": self.average, "optimizer": self.optimizer, "plateau": self.plateau}
         state = {name: {} if part is None else part.state_dict() for name, part in parts.items()}
-        with atomic_path(self.folder / "checkpoint.pt") as temporary:
-            torch.save(state | {"step": self.step, "seconds": self.seconds, "before": self.before}, temporary)
+        packed = io.BytesIO()
+        torch.save(state | {"step": self.step, "seconds": self.seconds, "before": self.before}, packed)
+        write_bytes(self.folder / "checkpoint.pt", packed.getbuffer())
 
     def _load_state(self, state: dict[str, Any]) -> None:
-        self.net.load_state_dict(state["model"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.plateau.load_state_dict(state["plateau"])
-        self.step, self.seconds, self.before = state["step"], state["seconds"], state["before"]
+        try:
+            self.net.load_state_dict(state["model"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.plateau.load_state_dict(state["plateau"])
+            self.step, self.seconds, self.before = state["step"], state["seconds"], state["before"]
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            path, reason = self.folder / "checkpoint.pt", str(error).splitlines()[0]
+            raise UserError(f"{short(path)}: does not fit the run ({reason}); delete it to begin anew") from None
 
     def _load_start(self, net: torch.nn.Module, start: Path) -> dict[str, Any]:
         """Give `net` the weights in `start`; returns whose they are and, if known, how long they were trained."""

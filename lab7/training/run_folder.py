@@ -5,6 +5,8 @@ runs/NAME/config.json  metrics.jsonl  checkpoint.pt  samples/step_*.png  weights
 
 import json
 import shutil
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,9 @@ def open_run(folder: Path, preset: Preset, resume: bool) -> dict[str, Any] | Non
     if not path.exists():
         return None
     try:
+        with zipfile.ZipFile(path) as parts:
+            if damaged := parts.testzip():  # torch itself does not compare the checksums
+                raise ValueError(f"{damaged} is damaged")
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises anything from EOFError to UnpicklingError
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -51,15 +56,27 @@ def first_difference(before: Preset, now: Preset) -> str:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last line that a kill cut short is left out."""
+    """The lines of metrics.jsonl; a last line that a kill cut short is left out. UserError for a damaged one."""
     path = folder / "metrics.jsonl"
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
+    *whole, last = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else [""]
+    if last and (folder / "result.json").exists():  # nothing cuts a line of a finished run
+        whole.append(last)
+    try:
+        lines = [json.loads(text) for text in whole]
+        if any(line.pop("crc32", None) not in (None, _crc32(line)) for line in lines):
+            raise ValueError("a checksum differs")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{short(path)}: is damaged ({error}); restore it, or train the run again") from None
     return lines
+
+
+def metrics_line(line: Mapping[str, Any]) -> str:
+    """A line of metrics.jsonl, with a checksum that read_metrics compares and takes away."""
+    return json.dumps({**line, "crc32": _crc32(line)}) + "\n"
+
+
+def _crc32(line: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(line).encode())
 
 
 def losses(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -78,5 +95,5 @@ def copy_metrics(finished: Path, folder: Path) -> None:
 
 def trim_metrics(folder: Path, step: int) -> None:
     """Drop the lines after the checkpoint at `step`: the resumed run writes them again."""
-    kept = [json.dumps(line) for line in read_metrics(folder) if line["step"] <= step]
-    write_text(folder / "metrics.jsonl", "".join(line + "\n" for line in kept))
+    kept = [metrics_line(line) for line in read_metrics(folder) if line["step"] <= step]
+    write_text(folder / "metrics.jsonl", "".join(kept))

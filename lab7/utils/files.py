@@ -168,24 +168,37 @@ def write_text(path: Path | str, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))  # an odd file name in JSON
 
 
-def write_json(path: Path | str, value: Any) -> None:
-    """Write JSON, keys in the order given, a list of numbers on one line, one trailing newline, atomically."""
+def write_json(path: Path | str, value: Any, checksum: bool = False) -> None:
+    """Write JSON, keys in the order given, a list of numbers on one line, one trailing newline, atomically.
+
+    A dictionary can get the entry "checksum", which read_json compares and takes away.
+    """
+    value = value | {"checksum": json_checksum(value)} if checksum else value
     numbers = r"(?<=\[)\n[-+.\deE,\s]+\n *(?=\])"  # within strings JSON has no line breaks
     text = json.dumps(value, indent=1, ensure_ascii=False)
     write_text(path, re.sub(numbers, lambda match: " ".join(match[0].split()), text) + "\n")
 
 
 def read_json(path: Path | str, what: str) -> Any:
-    """Read a JSON file that holds `what`; UserError where it is missing or does not parse."""
+    """Read a JSON file that holds `what`; UserError where it is missing, does not parse, or belies its checksum."""
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors write a mark
+        value = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors write a mark
     except FileNotFoundError:
         raise UserError(f"{short(path)}: no such file; it should hold {what}") from None
     except OSError as error:
         raise UserError(f"{short(path)}: cannot be read ({error.strerror}); it should hold {what}") from None
     except (ValueError, RecursionError) as error:  # its text says where, or that it is nested too deep
         raise UserError(f"{short(path)}: not valid JSON ({error}); it should hold {what}") from None
+    if isinstance(value, dict) and value.pop("checksum", None) not in (None, json_checksum(value)):
+        raise UserError(f"{short(path)}: was damaged or changed after lab7 wrote it; restore it, or make it again")
+    return value
+
+
+def json_checksum(value: Any) -> str:
+    """The SHA-256 of a value's JSON, whatever the layout."""
+    plain = json.loads(json.dumps(value))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def sha256(path: Path | str) -> str:

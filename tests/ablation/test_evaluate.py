@@ -13,7 +13,7 @@ from lab7.dataset.normalizer import Normaliser
 from lab7.judge.metrics import wilson
 from lab7.judge.networks import Judge
 from lab7.pipeline import build_model, save_weights
-from lab7.utils.files import UserError, write_json
+from lab7.utils.files import UserError, read_json, write_json
 from lab7.vocabulary import CLASSES
 
 CONDITIONS = [["red cube"], ["cyan sphere", "blue cylinder"], ["gray cube", "gray sphere", "red cube"]]
@@ -90,23 +90,23 @@ def run(tmp_path, monkeypatch):
 def test_a_run_is_scored_by_its_own_settings_and_others_are_written_down(judge, run):
     lists = ("test", "new_test")
     scores = evaluate.score_run(run, judge, settings=["samples=2", "guidance_scale=3"], lists=lists)
-    result = json.loads((run / "result.json").read_text())
+    result = read_json(run / "result.json", "a result")
     assert result["accuracy"] == json.loads(json.dumps(scores["accuracy"])) and result["device"] == "x"
     assert result["sampling"]["samples"] == 2 and result["sampling"]["num_steps"] == 2
     assert result["sampling"]["guidance_scale"] == 3 and result["scored"]["device"]
     assert result["accuracy"]["test"]["top_k"]["total"] == 2 * 3 and result["accuracy"]["test"]["single"]["total"] == 3
     with pytest.raises(UserError, match="mine: was trained with train.epochs=3, not 4; only settings of sampling"):
         evaluate.score_run(run, judge, settings=["samples=1", "epochs=4"], lists=lists)
-    assert json.loads((run / "result.json").read_text()) == result
+    assert read_json(run / "result.json", "a result") == result
 
 
 def test_scores_of_best_of_n_are_kept_apart(judge, run):
     evaluate.score_run(run, judge, lists=("test",))
-    before = json.loads((run / "result.json").read_text())
+    before = read_json(run / "result.json", "a result")
     evaluate.score_run(
         run, judge, settings=["num_candidates=2", "accept_threshold=-1000", "max_error=0"], lists=("test",)
     )
-    after = json.loads((run / "result.json").read_text())
+    after = read_json(run / "result.json", "a result")
     best = after.pop("best_of_n")
     assert after == before and before["sampling"]["num_candidates"] == 1
     assert best["sampling"]["num_candidates"] == 2 and set(best["accuracy"]) == {"test"} and "frechet" in best

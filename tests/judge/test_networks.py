@@ -28,7 +28,7 @@ from lab7.judge.networks import (
 )
 from lab7.judge.training import fit, train_judge
 from lab7.utils import files
-from lab7.utils.files import sha256
+from lab7.utils.files import read_json, sha256
 
 FRAMES = Path(__file__).resolve().parents[3] / "shared" / "reference"
 
@@ -201,7 +201,7 @@ def test_training_lowers_the_loss_and_is_repeatable():
 def test_train_judge_writes_weights_and_their_record(tmp_path):
     out = tmp_path / "weights" / "judge.safetensors"
     record = train_judge(out, JudgeConfig(2, 1, evaluation_scenes=2), processes=1, progress=False)
-    assert json.loads(out.with_suffix(".json").read_text()) == record
+    assert read_json(out.with_suffix(".json"), "a record") == record
     assert sorted(p.name for p in out.parent.iterdir()) == ["judge.json", "judge.safetensors"]
     assert record["sha256"] == sha256(out) == load_judge(out).sha256
     assert record["evaluation"]["pictures"] == 6 and record["evaluation"]["clean"]["top_k"]["total"] == 12

@@ -21,7 +21,7 @@ from lab7.pipeline import load_pipeline
 from lab7.training import loop
 from lab7.training.lr_schedules import Length, Plateau, rate_factor, run_length
 from lab7.training.run_folder import losses, read_metrics
-from lab7.utils.files import ROOT, Failure, UserError
+from lab7.utils.files import ROOT, Failure, UserError, read_json
 
 SETTINGS = ("epochs=15", "learning_rate=0.003", "precision=fp32", "save_every=7")  # of the finished run
 EFFICIENT = (
@@ -56,7 +56,7 @@ def run(data, runs, *settings, name="toy", **options):
 
 
 def read(run_folder):
-    return json.loads((run_folder / "result.json").read_text())
+    return read_json(run_folder / "result.json", "a result")
 
 
 def same_weights(one, two):

@@ -1,0 +1,62 @@
+"""Worker processes that end with the process that started them, however that ends."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import SpawnContext, SpawnProcess
+
+from lab7.utils.files import Failure
+
+
+class _Worker(SpawnProcess):
+    """A process that Ctrl-C in a terminal does not reach: its parent ends it, without a traceback of its own."""
+
+    def start(self) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a new process has the mask of its parent
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Context(SpawnContext):
+    Process = _Worker
+
+
+@contextlib.contextmanager
+def process_pool(workers: int, threads: int = 0) -> Iterator[ProcessPoolExecutor]:
+    """A pool of spawned processes, each with so many threads of torch (0: as torch chooses).
+
+    They are killed at once where the block ends by an exception. Raises Failure if one of them dies.
+    """
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, _Context(), _start_worker, (threads,))
+    try:
+        yield pool
+    except BaseException as error:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
+        if isinstance(error, BrokenProcessPool):
+            raise Failure("a worker process ended; was there enough memory? The same command goes on") from None
+        raise
+    pool.shutdown()
+
+
+def _start_worker(threads: int) -> None:
+    if threads:
+        import torch  # here, so that the processes that render start without it
+
+        torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+    os._exit(1)
