@@ -14,6 +14,7 @@ import pandas as pd
 from lab7.ablation.arms import arm_preset, get_arm, run_name
 from lab7.ablation.evaluate import LISTS, plateau_scores, score_run
 from lab7.config import Preset, get_preset, override, to_dict
+from lab7.dataset.layout import describe
 from lab7.judge.evaluation import recorded
 from lab7.judge.networks import Judge, default_judge, load_judge, second_judge
 from lab7.utils.files import (
@@ -52,6 +53,17 @@ class Workspace:
             plan = self.preset.data
             write_synthetic(self.data, plan.scenes, (64, 64), seed=plan.scene_seed, progress=progress)
         return self.data
+
+    @property
+    def counts(self) -> Path:
+        """The file of `describe`, for the report: it states what a notebook has read."""
+        return build_dir() / self.preset.name / "data.json"
+
+    def describe(self) -> dict[str, Any]:
+        """The counts of the pictures (see dataset.layout.describe), also written to a file."""
+        facts = describe(self.data)
+        write_json(self.counts, facts)
+        return facts
 
     def judge(self, progress: bool = False) -> Judge:
         """The course's judge if its file is in data/; else the shipped one, or with `smoke` a toy of its own."""

@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tyro
@@ -17,7 +17,7 @@ from lab7.cli.doctor import doctor
 from lab7.cli.options import Json, PresetName, Settings, print_result
 from lab7.cli.pictures import data, judge, sample
 from lab7.cli.training import ablate, score, train
-from lab7.utils.files import Failure, UserError, fix_places, short, write_error
+from lab7.utils.files import Failure, UserError, fix_places, write_error
 
 
 def report(preset: PresetName = "quick", settings: Settings = (), json: Json = False) -> int:
@@ -46,27 +46,34 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which stops a command as Ctrl-C does."""
 
 
+def _stop(*_: object) -> None:
+    raise Terminated
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a user's mistake is one line on stderr, never a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding lacks is written as \\u....
+        if hasattr(stream, "reconfigure"):  # a letter that the terminal's encoding lacks becomes \\u....
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _terminated_like_ctrl_c():
-            fix_places()
-            return _command(_repeat_set(sys.argv[1:] if arguments is None else arguments))
-    except (UserError, Failure) as error:
-        return _refuse(str(error), 2 if isinstance(error, UserError) else 1)
+        signal.signal(signal.SIGTERM, _stop)
+        fix_places()
+        return _command(_repeat_set(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        line, code = str(error), 2
     except KeyboardInterrupt as error:
-        return _refuse("stopped; what was finished is kept", 143 if isinstance(error, Terminated) else 130)
-    except MemoryError:
-        return _refuse("there is not enough memory; choose smaller settings, or a machine with more", 1)
+        line, code = "stopped; what was finished is kept", 143 if isinstance(error, Terminated) else 130
+    except (Failure, MemoryError) as error:
+        line, code = str(error) or "there is not enough memory; choose smaller settings", 1
     except OSError as error:
-        _forget_output()
+        line, code = str(write_error(error.filename or "what lab7 writes", error)), 1
+        with contextlib.suppress(OSError, AttributeError):
+            _forget_output()
         if isinstance(error, BrokenPipeError):
-            return 1
-        known = write_error(error.filename or "the output", error)
-        return _refuse(str(known) if known is not error else f"{short(error.filename or '')}: {error.strerror}", 1)
+            return code
+    with contextlib.suppress(OSError):
+        print(f"lab7: {line}", file=sys.stderr)
+    return code
 
 
 def _command(words: Sequence[str]) -> int:
@@ -77,31 +84,12 @@ def _command(words: Sequence[str]) -> int:
     return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="lab7", description=summary, args=words, **options)
 
 
-def _refuse(line: str, code: int) -> int:
-    with contextlib.suppress(OSError):
-        print(f"lab7: {line}", file=sys.stderr)
-    return code
-
-
 def _forget_output() -> None:
     """Drop what cannot be printed, or Python would try again at its end and complain."""
     try:
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextlib.contextmanager
-def _terminated_like_ctrl_c() -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _repeat_set(arguments: Sequence[str]) -> list[str]:

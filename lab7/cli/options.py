@@ -1,6 +1,7 @@
 """What the commands have in common: types of options, and how a result is printed."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,13 +9,26 @@ import tyro
 from tyro.conf import arg
 
 from lab7.config import PRESETS
+from lab7.utils.files import UserError, absolute
 
 if TYPE_CHECKING:
     PresetName = str
 else:
     PresetName = Literal[tuple(PRESETS)]
 Settings = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, arg(name="set", metavar="NAME=VALUE ...")]
-OptionalPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]
+
+
+def _path(words: Sequence[str]) -> Path:
+    if not words[0].strip() or "\0" in words[0]:
+        raise UserError(f"a path is needed, not '{words[0]}'")
+    return absolute(words[0])
+
+
+_FROM_TEXT = tyro.constructors.PrimitiveConstructorSpec(
+    1, "PATH", _path, lambda value: isinstance(value, Path), lambda value: [str(value)]
+)
+SomePath = Annotated[Path, _FROM_TEXT]  # absolute, with ~ expanded
+OptionalPath = Annotated[SomePath | None, arg(metavar="PATH", help_behavior_hint="")]
 Json = Annotated[bool, arg(help="Print one JSON document instead of lines.", help_behavior_hint="")]
 
 

@@ -13,7 +13,7 @@ from lab7.utils.files import Failure, UserError, read_json, runs_dir, short
 
 def train(
     preset: Annotated[PresetName | None, arg(help_behavior_hint="")] = None,
-    name: Annotated[str, arg(help_behavior_hint="")] = "",
+    name: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
     resume: bool = False,
     weights: OptionalPath = None,
     settings: Settings = (),
@@ -40,9 +40,9 @@ def train(
     from lab7.training.run_folder import open_run
     from lab7.utils.provenance import best_device
 
-    name = name or preset or "quick"
-    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
-        raise UserError(f"--name must be letters, digits, '.', '_' or '-', not '{name}'")
+    name = (preset or "quick") if name is None else name
+    if not re.fullmatch(r"\w[\w.-]{,99}", name):
+        raise UserError(f"--name must be at most 100 letters, digits, '.', '_' or '-', a letter first, not '{name}'")
     stored = runs_dir() / name / "config.json"
     if resume and not preset and stored.exists():
         plan = from_dict(read_json(stored, "a run's settings"), where=short(stored))

@@ -15,7 +15,6 @@ import typst
 from lab7 import config
 from lab7.ablation.arms import ARMS, run_name
 from lab7.ablation.workspace import Workspace
-from lab7.dataset.layout import describe
 from lab7.pipeline import build_model
 from lab7.report.notebooks import MADE_BY, is_picture
 from lab7.utils.files import Failure, atomic_path, read_json, short
@@ -37,7 +36,7 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
         "arms": [_arm(ws, name) for name in ("report_up", "report_up_down", "laptop")],
         "figures": [name for name in names if is_picture(name)],
         "tables": {name: list(csv.reader(text.splitlines(keepends=True))) for name, text in tables.items()},
-        "data": describe(ws.data),
+        "data": read_json(ws.counts, "the counts of the pictures, made by notebooks/01_data.ipynb"),
         "evaluation": ws.judge_evaluation(ws.judge()),
         "provenance": provenance(best_device()),
     }
@@ -61,6 +60,8 @@ def _arm(ws: Workspace, name: str) -> dict[str, Any]:
 def bind(ws: Workspace, facts: dict[str, Any], pdf: Path) -> int:
     """Write the PDF, and beside it the .html, atomically; return the PDF's pages. Raises Failure for a bad figure."""
     pdf.parent.mkdir(parents=True, exist_ok=True)
+    for left in pdf.parent.glob(".binding_*"):  # by a report that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=pdf.parent, prefix=".binding_") as name:
         folder = Path(name)  # typst reads nothing outside of it
         for figure in facts["figures"]:

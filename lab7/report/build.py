@@ -20,7 +20,19 @@ from tqdm import tqdm
 from lab7.ablation.workspace import Workspace, open_workspace
 from lab7.report import bind as binding
 from lab7.report.notebooks import MADE_BY, Notebook, choose_parameters, execute, read_notebook
-from lab7.utils.files import ROOT, UserError, build_dir, read_json, sha256, shipped_dir, short, write_json, write_text
+from lab7.utils.files import (
+    ROOT,
+    UserError,
+    build_dir,
+    fix_places,
+    locked,
+    read_json,
+    sha256,
+    shipped_dir,
+    short,
+    write_json,
+    write_text,
+)
 
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "pandas")  # what a figure may depend on
 TRAINS = "04_training"  # with every preset but quick, 05 and later read the runs that it makes
@@ -29,13 +41,16 @@ TRAINS = "04_training"  # with every preset but quick, 05 and later read the run
 def run(preset: str = "quick", settings: Iterable[str] = ()) -> dict[str, Any]:
     """Execute the notebooks with parameters such as "seed=1", then bind report.pdf and .html.
 
-    Raises UserError for an unknown preset or parameter, Failure for a cell that fails and for a figure that is missing.
+    Raises UserError for an unknown preset or parameter and while another process makes this report, Failure for a cell
+    that fails and for a figure that is missing.
     """
+    fix_places()
     settings, pdf = list(settings), build_dir() / preset / "report.pdf"
     ws = open_workspace(preset)
-    records = run_notebooks(ws, settings, ROOT / "notebooks")
     command = " ".join(["lab7 report --preset", preset, *(f"--set {setting}" for setting in settings)])
-    pages = binding.bind(ws, binding.gather(ws, command), pdf)
+    with locked(pdf.parent):
+        records = run_notebooks(ws, settings, ROOT / "notebooks")
+        pages = binding.bind(ws, binding.gather(ws, command), pdf)
     html = pdf.with_suffix(".html")
     notes = [f"{r['seconds']:.0f} s, {len(r['figures'])} files" if r["ran"] else "up to date" for r in records]
     lines = [f"{record['name']}: {note}" for record, note in zip(records, notes, strict=True)]
@@ -64,7 +79,7 @@ def run_notebooks(ws: Workspace, settings: Iterable[str], folder: Path) -> list[
         stale = [book for book in books if book in stale or book.name > TRAINS]
     for book in stale:
         records.pop(book.name, None)
-    write_json(path, records)  # whatever happens now, these notebooks are not up to date
+    write_json(path, records, checksum=True)  # whatever happens now, these notebooks are not up to date
     jobs = min(4, cores) if preset in ("quick", "smoke") else 1  # a real training takes all cores
 
     async def run_one(book: Notebook, free: asyncio.Semaphore) -> None:
@@ -79,7 +94,7 @@ def run_notebooks(ws: Workspace, settings: Iterable[str], folder: Path) -> list[
             "figures": {path.name: sha256(path) for path in made},
             "key": keys[book.name],
         }
-        write_json(path, records)
+        write_json(path, records, checksum=True)
 
     async def run_side_by_side(books: Sequence[Notebook]) -> None:
         free = asyncio.Semaphore(jobs)
@@ -112,7 +127,7 @@ def _sources(ws: Workspace) -> list[str]:
     lines = [f"{name} {metadata.version(name)}" for name in PACKAGES]
     lines += sorted(f"{path} {sha256(path)}" for path in [*Path(__file__).parents[1].rglob("*.py"), *shipped, *lists])
     with os.scandir(ws.data / "iclevr") as pictures:
-        stats = [(picture.name, picture.stat()) for picture in pictures]
+        stats = [(picture.name, picture.stat()) for picture in pictures if picture.is_file()]  # no link to nowhere
     return lines + sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
 
 

@@ -13,7 +13,8 @@ from lab7 import diffusion
 from lab7.config import Preset
 from lab7.dataset.normalizer import draw, epoch_order
 from lab7.training.lr_schedules import rate_factor
-from lab7.training.run import Evaluate, Run, alone
+from lab7.training.run import Evaluate, Run
+from lab7.training.run_folder import alone
 from lab7.utils.files import runs_dir
 
 

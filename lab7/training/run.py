@@ -1,10 +1,7 @@
 """A training run around its loop: set-up, resume, log, snapshots, evaluation, checkpoints and result."""
 
-import contextlib
-import functools
 import io
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -28,19 +25,7 @@ from lab7.training.lr_schedules import Plateau, ema_update, run_length
 from lab7.training.optimizers import make_optimizer
 from lab7.training.run_folder import copy_metrics, metrics_line, open_run, read_metrics, trim_metrics
 from lab7.training.sensitivity import condition_sensitivity, sensitivity_record
-from lab7.utils.files import (
-    Failure,
-    UserError,
-    data_dir,
-    locked,
-    read_json,
-    runs_dir,
-    sha256,
-    short,
-    write_bytes,
-    write_error,
-    write_json,
-)
+from lab7.utils.files import Failure, UserError, data_dir, read_json, sha256, short, write_bytes, write_json
 from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision, device_name, provenance
 
@@ -49,19 +34,6 @@ Evaluate = Callable[[Pipeline], dict[str, float]]
 
 LOG_EVERY = 50  # steps between lines of metrics.jsonl
 UNTRAINED: dict[str, Any] = {"steps": 0, "epochs": 0.0, "images_seen": 0, "seconds": 0.0}
-
-
-def alone(train: Callable[..., Path]) -> Callable[..., Path]:
-    """The function `train`, with a lock on the run's folder: UserError, which names the owner, if another process has
-    it. Of several processes that train one run, the first has the lock."""
-
-    @functools.wraps(train)
-    def train_alone(preset: Preset, name: str, *, runs: Path | None = None, **options: Any) -> Path:
-        first = os.environ.get("RANK", "0") == "0"
-        with locked((runs or runs_dir()) / name) if first else contextlib.nullcontext():
-            return train(preset, name, runs=runs, **options)
-
-    return train_alone
 
 
 class Run:
@@ -219,12 +191,8 @@ class Run:
 
     def _append(self, line: dict[str, Any]) -> None:
         if self.main:
-            path = self.folder / "metrics.jsonl"
-            try:
-                with open(path, "a", encoding="utf-8") as file:
-                    file.write(metrics_line(line))
-            except OSError as error:
-                raise write_error(path, error) from error
+            with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+                file.write(metrics_line(line))
 
     def _save_checkpoint(self) -> None:
         parts = {"model": self.net, "average": self.average, "optimizer": self.optimizer, "plateau": self.plateau}

@@ -3,11 +3,12 @@
 runs/NAME/config.json  metrics.jsonl  checkpoint.pt  samples/step_*.png  weights.safetensors  result.json
 """
 
+import functools
 import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,18 @@ import torch
 
 from lab7 import config
 from lab7.config import Preset
-from lab7.utils.files import UserError, atomic_path, read_json, short, write_text
+from lab7.utils.files import UserError, atomic_path, locked, read_json, runs_dir, short, write_text
+
+
+def alone(train: Callable[..., Path]) -> Callable[..., Path]:
+    """`train` (see loop.py), refused by a UserError while another process trains the run of that name."""
+
+    @functools.wraps(train)
+    def train_alone(preset: Preset, name: str, *, runs: Path | None = None, **options: Any) -> Path:
+        with locked((runs or runs_dir()) / name):
+            return train(preset, name, runs=runs, **options)
+
+    return train_alone
 
 
 def open_run(folder: Path, preset: Preset, resume: bool) -> dict[str, Any] | None:

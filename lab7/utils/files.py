@@ -124,8 +124,12 @@ def _remove_leftovers(folder: Path) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Make the folder and keep it for this process while the block runs, by flock on its file .lock.
 
-    Raises UserError, which names the owner, if another process has it; a dead owner has it no longer.
+    Raises UserError, which names the owner, if another process has it; a dead owner has it no longer. Of the processes
+    of `accelerate launch`, the first has it for all.
     """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
     path, new = folder / ".lock", not folder.exists()
     lock = filelock.FileLock(path, timeout=0)
     try:

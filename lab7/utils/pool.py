@@ -30,10 +30,8 @@ class _Context(SpawnContext):
 
 @contextlib.contextmanager
 def process_pool(workers: int, threads: int = 0) -> Iterator[ProcessPoolExecutor]:
-    """A pool of spawned processes, each with so many threads of torch (0: as torch chooses).
-
-    They are killed at once where the block ends by an exception. Raises Failure if one of them dies.
-    """
+    """A pool of spawned processes, each with so many threads of torch (0: as torch chooses), killed where the block
+    ends by an exception. Raises Failure if one of them dies."""
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, _Context(), _start_worker, (threads,))
     try:
@@ -57,6 +55,5 @@ def _start_worker(threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        parent.join()
+    multiprocessing.parent_process().join()  # type: ignore[union-attr]
     os._exit(1)

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 from lab7.ablation.workspace import open_workspace
 from lab7.report import build, notebooks
 from lab7.report.notebooks import choose_parameters, read_notebook
-from lab7.utils.files import Failure, UserError, write_json
+from lab7.utils.files import Failure, UserError, read_json, write_json
 
 DRAW = """
 import os, pathlib
@@ -179,4 +178,4 @@ def test_ctrl_c_ends_at_once_leaves_no_kernel_and_keeps_what_was_finished(tmp_pa
     for path in notes:
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.read_text()), 0)
-    assert list(json.loads((home / "build" / "smoke" / "report.json").read_text())) == ["01_quick"]
+    assert list(read_json(home / "build" / "smoke" / "report.json", "a record")) == ["01_quick"]
