@@ -88,8 +88,8 @@ def main() -> int:
     plan.out.mkdir(parents=True, exist_ok=True)
     print(f"{device_name(best_device())}, torch {torch.__version__}, {options.minutes:g} minutes")
     try:
-        if not (data_dir() / "train.json").exists():
-            write_synthetic(data_dir(), 60 if options.toy else 6003, (64, 64), seed=0)
+        if not (data_dir(new=True) / "train.json").exists():
+            write_synthetic(data_dir(new=True), 60 if options.toy else 6003, (64, 64), seed=0)
         done = arms(plan) if options.mode == "arms" else network(plan)
     except (UserError, Failure) as error:
         sys.exit(f"gpu: {error}")

@@ -29,7 +29,7 @@ def data(scenes: int = 6003, size: str = "64x64", seed: int = 0, out: OptionalPa
     match = re.fullmatch(r"(\d+)x(\d+)", size)
     if not match:
         raise UserError(f"--size must be WIDTHxHEIGHT such as 64x64 or 320x240, not '{size}'")
-    folder = out or data_dir()
+    folder = out or data_dir(new=True)
     write_synthetic(folder, scenes, (int(match[1]), int(match[2])), seed=seed, progress=True)
     counts = describe(folder)
     return print_result(json, counts, f"{short(folder)}: {counts['pictures']} pictures of {counts['scenes']} scenes")

@@ -49,9 +49,15 @@ def fix_places() -> None:
     os.environ |= {name: str(absolute(os.environ[name])) for name in names if os.environ.get(name)}
 
 
-def data_dir() -> Path:
-    """What goes in: `data/`, or the folder named by LAB7_DATA (the course's own files, say)."""
-    return _place("DATA", ROOT / "data")
+def data_dir(new: bool = False) -> Path:
+    """What goes in: `data/`, or the folder named by LAB7_DATA (the course's own files, say).
+
+    Raises UserError where LAB7_DATA names a folder that is not there, unless it may be `new`.
+    """
+    place = _place("DATA", ROOT / "data")
+    if not new and os.environ.get("LAB7_DATA") and not place.is_dir():
+        raise UserError(f"LAB7_DATA={place}: no such folder; mend its name, or render pictures there with `lab7 data`")
+    return place
 
 
 def shipped_dir() -> Path:

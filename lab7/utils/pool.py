@@ -33,7 +33,10 @@ def process_pool(workers: int, threads: int = 0) -> Iterator[ProcessPoolExecutor
     """A pool of spawned processes, each with so many threads of torch (0: as torch chooses), killed where the block
     ends by an exception. Raises Failure if one of them dies."""
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, _Context(), _start_worker, (threads,))
+    try:
+        pool = ProcessPoolExecutor(workers, _Context(), _start_worker, (threads,))
+    except OSError as error:  # of their locks, which lie in /dev/shm
+        raise Failure(f"no worker process can be started ({error.strerror}); is /dev/shm writable?") from None
     try:
         yield pool
     except BaseException as error:

@@ -126,7 +126,11 @@ def test_places_are_absolute_and_the_home_is_expanded(tmp_path, monkeypatch):
     files.fix_places()
     assert os.environ["LAB7_DATA"] == str(tmp_path / "course")
     monkeypatch.chdir(tmp_path.parent)
-    assert files.data_dir() == tmp_path / "course" and files.runs_dir() == tmp_path / "home" / "runs"
+    assert files.data_dir(new=True) == tmp_path / "course" and files.runs_dir() == tmp_path / "home" / "runs"
+    with pytest.raises(UserError, match="course: no such folder; mend its name"):
+        files.data_dir()
+    (tmp_path / "course").mkdir()
+    assert files.data_dir() == tmp_path / "course"
 
 
 def test_a_relative_place_is_refused_in_a_notebook(monkeypatch):
@@ -134,8 +138,8 @@ def test_a_relative_place_is_refused_in_a_notebook(monkeypatch):
     monkeypatch.setenv("LAB7_DATA", "course")
     with pytest.raises(UserError, match="LAB7_DATA=course: give the whole path"):
         files.data_dir()
-    monkeypatch.setenv("LAB7_DATA", "/course")
-    assert files.data_dir() == Path("/course")
+    monkeypatch.setenv("LAB7_DATA", "/tmp")
+    assert files.data_dir() == Path("/tmp")
 
 
 def test_modes_follow_the_umask(tmp_path):

@@ -1,5 +1,6 @@
 """Worker processes end with the process that started them, however that ends."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -55,3 +56,13 @@ def test_a_worker_ends_with_its_parent_and_says_nothing(tmp_path, number):
 def test_a_worker_that_dies_is_one_line():
     with pytest.raises(Failure, match="a worker process ended"), process_pool(1) as pool:
         pool.submit(os._exit, 1).result()
+
+
+def test_where_locks_cannot_be_made_the_cause_is_named(monkeypatch):
+    def refuse(*_args):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("_multiprocessing.SemLock", refuse)
+    message = "no worker process can be started .Read-only file system.; is /dev/shm"
+    with pytest.raises(Failure, match=message), process_pool(1):
+        pass
