@@ -23,7 +23,7 @@ _NAMES = {
     "judge.blobs": "has_duplicate",
     "judge.metrics": "Score wilson difference",
     "utils.files": "read_json shipped_dir",
-    "widgets.controls": "scrubber compose_scene browse_scenes noise_slider show show_source",
+    "widgets": "browse_scenes compose_scene denoising_walk epoch_walk schedule_explorer show show_source train_live",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = ("diffusion", "samplers", "schedule", "unet", "efficient_unet", "diffusion_classifier", "vocabulary")

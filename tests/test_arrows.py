@@ -26,7 +26,7 @@ BELOW = {
     "plots": "utils vocabulary dataset unet judge",
     "ablation": "utils vocabulary config dataset schedule diffusion unet diffusion_classifier pipeline "
     "training judge plots",
-    "widgets": "utils vocabulary dataset schedule diffusion samplers pipeline judge plots",
+    "widgets": "utils vocabulary config dataset schedule diffusion samplers pipeline training judge plots",
     "report": "utils config dataset pipeline ablation",
     "cli": "utils vocabulary config dataset pipeline training judge ablation report",
 }

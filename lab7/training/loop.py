@@ -13,7 +13,7 @@ from lab7 import diffusion
 from lab7.config import Preset
 from lab7.dataset.normalizer import draw, epoch_order
 from lab7.training.lr_schedules import rate_factor
-from lab7.training.run import Evaluate, Run
+from lab7.training.run import Callback, Evaluate, Run
 from lab7.training.run_folder import alone
 from lab7.utils.files import runs_dir
 
@@ -29,14 +29,15 @@ def train(
     progress: bool = True,
     data: Path | None = None,
     runs: Path | None = None,
+    callback: Callback | None = None,
 ) -> Path:
     """Train the preset's network on the pictures in `data` and return the run's folder, runs/NAME.
 
     A new run begins with random weights, or with those in `start` (a file or a run's folder), whose curve and pictures
-    it then continues. Raises UserError if the run exists and `resume` is not set, or if it has other settings; Failure
-    if the loss is no longer finite.
+    it then continues. `callback` may watch and end it (see run.py). Raises UserError if the run exists
+    and `resume` is not set, or if it has other settings; Failure if the loss is no longer finite.
     """
-    run = Run(preset, (runs or runs_dir()) / name, resume, start, evaluate, progress, data)
+    run = Run(preset, (runs or runs_dir()) / name, resume, start, evaluate, progress, data, callback)
     if run.finished:
         return run.folder
     run.begin()

@@ -1,5 +1,6 @@
 """A training run around its loop: set-up, resume, log, snapshots, evaluation, checkpoints and result."""
 
+import dataclasses
 import io
 import math
 import sys
@@ -32,6 +33,9 @@ from lab7.utils.provenance import choose_precision, device_name, provenance
 Evaluate = Callable[[Pipeline], dict[str, float]]
 """The accuracy in [0, 1] on each list, for the learning-rate schedules "plateau" and "report"."""
 
+Callback = Callable[[int, int, float], bool]
+"""Called with (step, steps, loss) after each step; the run ends there, complete so far, if it returns True."""
+
 LOG_EVERY = 50  # steps between lines of metrics.jsonl
 UNTRAINED: dict[str, Any] = {"steps": 0, "epochs": 0.0, "images_seen": 0, "seconds": 0.0}
 
@@ -48,9 +52,11 @@ class Run:
         evaluate: Evaluate | None = None,
         progress: bool = True,
         data: Path | None = None,
+        callback: Callback | None = None,
     ) -> None:
         state = open_run(folder, preset, resume)
         self.preset, self.folder, self.evaluate, self.data = preset, folder, evaluate, data
+        self.callback = callback
         try:
             self.accelerator = Accelerator(mixed_precision="no")  # the loop itself has the autocast
         except (ValueError, RuntimeError) as error:  # WORLD_SIZE is set, but not where the processes meet
@@ -120,6 +126,8 @@ class Run:
         plan = self.preset.train
         self.step += 1
         self.seconds = time.monotonic() - self._began
+        if self.callback and self.callback(self.step, self.length.steps, loss):
+            self.length = dataclasses.replace(self.length, steps=self.step)  # log, checkpoint and result follow
         self._log(loss, rate)
         pause = time.monotonic()
         if self.step in self.length.snapshots and self.main:
