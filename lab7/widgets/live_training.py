@@ -56,7 +56,7 @@ def train_live(preset: Preset, name: str, **options: Any) -> Path:
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, lambda *_: stop.set()) if main else None
     try:
-        return train(preset, name, callback=watch, progress=False, **options)
+        return train(preset, name, callback=watch, **{"progress": False} | options)
     finally:
         button.disabled = True
         if main:
