@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lab7.dataset.images import read_picture
 from lab7.plots.sampling import draw_shares, pooled
-from lab7.plots.style import COLOURS, DASHES, styled, subplots
+from lab7.plots.style import COLOURS, DASHES, picture_grid, styled, subplots
 from lab7.utils.files import UserError, read_json, short
 
 Lines = Sequence[Mapping[str, Any]]  # of a metrics.jsonl
@@ -45,21 +45,11 @@ def read_snapshots(run: Path) -> list[Snapshot]:
     return snapshots
 
 
-@styled
 def snapshot_figure(snapshots: Sequence[Snapshot], conditions: Sequence[Sequence[str]]) -> Figure:
     """Rows: moments of the training. Columns: conditions, each always from the same noise (Tables 2 and 3)."""
-    image = np.concatenate([snapshot.strip for snapshot in snapshots])
-    height, width = len(image) / len(snapshots), image.shape[1] / len(conditions)  # of one picture
-    figure, axis = subplots(height=0.5 + 0.78 * len(snapshots))
-    axis.imshow(image)
+    pictures = [np.array_split(np.moveaxis(one.strip, -1, 0), len(conditions), axis=2) for one in snapshots]
     rows = [f"epoch {s.epoch:.3g}" if snapshots[-1].epoch >= 1 else f"step {s.step}" for s in snapshots]
-    axis.set_yticks((np.arange(len(rows)) + 0.5) * height, rows)
-    columns = ["\n".join(names) for names in conditions]
-    axis.set_xticks((np.arange(len(columns)) + 0.5) * width, columns, fontsize=6.5)
-    axis.tick_params(length=0, labeltop=True, labelbottom=False)
-    axis.grid(False)
-    axis.spines[:].set_visible(False)
-    return figure
+    return picture_grid(pictures, rows, ["\n".join(names) for names in conditions], cell=0.78)
 
 
 def snapshot_table(snapshots: Sequence[Snapshot]) -> pd.DataFrame:

@@ -158,8 +158,8 @@ def test_uint8_and_numbers_are_shown_alike():
 
 def test_a_miss_is_marked_by_more_than_a_colour():
     figure = FIGURES["labelled_pictures"]()
-    told = [text.get_text() for axis in figure.axes for text in axis.texts if text.get_text().strip()]
-    assert told == ["red cube", "× cyan sphere", "red cube", "blue cube"]
+    captions = [text.get_text() for axis in figure.axes for text in axis.texts if text.get_text().strip()]
+    assert captions == ["red cube", "× cyan sphere", "red cube", "blue cube"]
 
 
 def test_steps_stand_in_order_and_pool_all_lists():
@@ -211,7 +211,7 @@ def test_snapshots_have_step_epoch_and_the_last_loss(tmp_path):
     assert table.step.tolist() == [2, 6] and table.epoch.tolist() == [0.667, 2]
     axis = plots_training.snapshot_figure([first, second], [["red cube"], ["cyan sphere", "red cube"], ["a"]]).axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["epoch 0.667", "epoch 2"]
-    assert axis.images[0].get_array().shape[:2] == (2 * first.strip.shape[0], first.strip.shape[1])
+    assert len(axis.images) == 2 * 3
 
 
 def test_a_run_without_pictures_is_a_clear_error(tmp_path):
