@@ -6,16 +6,15 @@ names the pairs that a training with `holdout_pairs` leaves out.
 
 import hashlib
 import itertools
-import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lab7.utils.files import UserError, data_dir, read_json, shipped_dir, short
+from lab7.utils.files import UserError, data_dir, locked, read_json, shipped_dir, short
 from lab7.vocabulary import CLASSES, check_condition, to_multi_hot
 
 LISTS = ("test", "new_test", "unseen", "held_out")
@@ -25,20 +24,41 @@ REMEDY = "run `lab7 data` to render the stand-in, or put the course's files ther
 def read_labels(folder: Path) -> dict[str, list[str]]:
     """train.json, checked: {file name: labels in the file's order}. UserError as load_pictures."""
     path = folder / "train.json"
-    if missing := next((place for place in (folder, path) if not place.exists()), None):
+    if not has_labels(folder):
+        missing = path if folder.exists() else folder
         raise UserError(f"{short(missing)}: no such {'file' if missing == path else 'folder'}; {REMEDY}")
-    own = folder / "objects.json"
-    _check_objects(own if own.exists() else shipped_dir() / "objects.json")
-    labels = _read(path, dict, "{file name: [labels]}")
+    _check_objects(_own_or_shipped(folder, "objects.json"))
+    labels = read_json(path, "{file name: [labels]}")
     if not labels:
         raise UserError(f"{short(path)}: names no pictures; {REMEDY}")
+    if bad := next((name for name in labels if Path(name).name != name or not name.isprintable()), None):
+        raise UserError(f"{short(path)}: {bad!r:.80} is not the name of a file in iclevr/")
     return {name: check_condition(entry, f"{short(path)}: '{name}'") for name, entry in labels.items()}
+
+
+def has_labels(folder: Path) -> bool:
+    """Whether train.json is there; False for a folder without pictures, or with a half-rendered stand-in.
+
+    Raises UserError for pictures without it: while `lab7 data` renders them, if the file lies elsewhere, and for a
+    folder that is itself the folder of pictures.
+    """
+    path = folder / "train.json"
+    if os.path.lexists(path):
+        return True
+    if (folder / ".lock").exists():
+        with locked(folder):  # refused while its owner is alive
+            pass
+    if next(folder.glob("*.png"), None):
+        raise UserError(f"{short(folder)}: holds the pictures themselves; name the folder above, with train.json in it")
+    if next((folder / "iclevr").glob("[!.]*"), None) and not (folder / "synthetic.json").exists():
+        raise UserError(f"{short(path)}: is missing, yet iclevr/ holds pictures; put their train.json there")
+    return False
 
 
 def read_conditions(path: Path | str) -> list[list[str]]:
     """A list of conditions, [[label, ...], ...]. Raises UserError with the file and the entry's number (from 1)."""
     what = 'conditions such as [["red cube"], ["cyan sphere", "gray cube"]]'
-    content = _read(path, list, what)
+    content = read_json(path, what, list)
     if not content:
         raise UserError(f"{short(path)}: holds no conditions; it should hold {what}")
     return [check_condition(entry, f"{short(path)}: entry {number}") for number, entry in enumerate(content, start=1)]
@@ -57,8 +77,7 @@ def load_list(name: str, folder: Path | None = None) -> list[list[str]]:
         return unseen_triples(read_labels(folder).values())
     if name == "held_out":
         return held_out_pairs()
-    own = folder / f"{name}.json"
-    return read_conditions(own if own.exists() else shipped_dir() / own.name)
+    return read_conditions(_own_or_shipped(folder, f"{name}.json"))
 
 
 def conditions_tensor(conditions: Sequence[Iterable[str]], device: torch.device | str = "cpu") -> Tensor:
@@ -105,25 +124,22 @@ def subsets(labels: Iterable[Sequence[str]], size: int) -> set[frozenset[str]]:
     return {frozenset(chosen) for names in labels for chosen in itertools.combinations(names, size)}
 
 
+def _own_or_shipped(folder: Path, name: str) -> Path:
+    """The folder's own file if it has one, be it a link to nowhere, which is then reported; else the shipped one."""
+    own = folder / name
+    return own if os.path.lexists(own) else shipped_dir() / name
+
+
 def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
 def _check_objects(path: Path) -> None:
     """UserError unless objects.json gives the 24 classes their indices."""
-    objects = _read(path, dict, "{class: index}")
+    objects = read_json(path, "{class: index}")
     for index, name in enumerate(CLASSES):
         if objects.get(name) != index:
             fault = f"gives '{name}' the index {objects[name]}" if name in objects else f"lacks '{name}'"
             raise UserError(f"{short(path)}: {fault}, which must have {index}; put the course's file back")
     if extra := sorted(objects.keys() - set(CLASSES)):
         raise UserError(f"{short(path)}: holds the unknown class '{extra[0]}'; put the course's file back")
-
-
-def _read(path: Path | str, kind: type, what: str) -> Any:
-    """The content of a JSON file that must be of a kind."""
-    content = read_json(path, what)
-    if not isinstance(content, kind):
-        name = "a list" if isinstance(content, list) else "a text" if isinstance(content, str) else json.dumps(content)
-        raise UserError(f"{short(path)}: must hold {what}, not {name}; {REMEDY}")
-    return content

@@ -22,6 +22,9 @@ from torch import Tensor
 from lab7.utils.files import UserError, atomic_path, build_dir, short
 from lab7.vocabulary import to_names
 
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MAX_PIXELS = 4096 * 4096  # of one picture; eight are in memory at a time
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -58,7 +61,12 @@ def read_picture(path: Path | str, image_size: int | None = None) -> np.ndarray:
     pictures. Transparency is dropped, as there. Raises UserError if the file is missing, cut short, or no picture.
     """
     try:
-        with Image.open(path) as file:
+        content = io.BytesIO(Path(path).read_bytes())
+        with Image.open(content, formats=FORMATS) as file:  # no others, of which some start programs
+            if file.width * file.height > MAX_PIXELS:
+                raise ValueError(f"{file.width}x{file.height} pixels are more than {MAX_PIXELS}")
+            file.verify()  # every checksum of a PNG; to decode it compares only some
+        with Image.open(content, formats=FORMATS) as file:
             file.info.pop("transparency", None)
             picture = file.convert("RGB")
     except FileNotFoundError:
@@ -92,11 +100,11 @@ def cache_path(folder: Path, image_size: int) -> Path:
     return place / "cache" / f"pictures_{image_size}.npz"
 
 
-def read_cache(path: Path, key: str) -> np.ndarray | None:
-    """The cached pictures if they have this key (see layout.cache_key), else None; zip's CRC finds damage."""
+def read_cache(path: Path, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The cached pictures if they have this key (see layout.cache_key) and shape, else None; zip's CRC finds damage."""
     with contextlib.suppress(Exception), open(path, "rb") as file, np.load(file) as arrays:
-        if str(arrays["key"]) == key:
-            return arrays["images"]
+        if str(arrays["key"]) == key and (images := arrays["images"]).shape == shape:
+            return images
     return None
 
 

@@ -32,7 +32,7 @@ def load_pictures(folder: Path | None = None, image_size: int = 64) -> Pictures:
     labels = read_labels(folder)
     key = cache_key(_picture_files(folder, labels), (folder / "train.json").read_bytes())
     names, cache = sorted(labels), cache_path(folder, image_size)
-    images = read_cache(cache, key)
+    images = read_cache(cache, key, (len(names), 3, image_size, image_size))
     if images is None:
         images = decode([folder / "iclevr" / name for name in names], image_size)
         write_cache(cache, key, images)

@@ -8,7 +8,6 @@ import contextlib
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +20,8 @@ from lab7.dataset.look import LOOK, Look, look_hash
 from lab7.dataset.randomization import Randomization, randomize
 from lab7.dataset.renderer import render
 from lab7.dataset.scenes import Scene, scene_at
-from lab7.utils.files import UserError, read_json, sha256, short, write_error, write_json
+from lab7.utils.files import UserError, locked, read_json, sha256, short, write_error, write_json
+from lab7.utils.pool import process_pool
 from lab7.vocabulary import to_multi_hot
 
 if TYPE_CHECKING:
@@ -57,32 +57,37 @@ def write_synthetic(
 
     The same seed gives the same bytes with any number of processes. A folder that was left half done is finished, a
     whole one is left alone, and one with fewer scenes grows. Raises UserError, and touches nothing, if `out` holds
-    pictures that were not made here or were made otherwise, if the numbers make no sense, or if the disk is full.
+    pictures that were not made here or were made otherwise, if another process renders there, if the numbers make no
+    sense, or if the disk is full.
     """
+    from lab7.dataset.conditions import has_labels  # here, so that the processes that render start without torch
+
     out, (width, height) = Path(out), size
     if scenes < 1:
         raise UserError(f"the number of scenes must be at least 1, not {scenes}")
     if not (8 <= width <= 4096 and 8 <= height <= 4096):
         raise UserError(f"the size must lie between 8x8 and 4096x4096 pixels, not {width}x{height}")
     wanted = {"made_by": "lab7 data", "scenes": scenes, "size": [width, height], "seed": seed, "look": look_hash(LOOK)}
-    before = _check_folder(out, wanted)
     pictures, labels_path = out / "iclevr", out / "train.json"
     names = [picture_name(scene, k) for scene in range(scenes) for k in range(PER_SCENE)]
-    try:
-        pictures.mkdir(parents=True, exist_ok=True)
-        for left_over in pictures.glob(".*.tmp"):
-            left_over.unlink()
-        finished = before.get("scenes") == scenes and "train_sha256" in before and labels_path.exists()
-        if finished and all(_is_whole(pictures / name) for name in names):
-            return
-        labels_path.unlink(missing_ok=True)
-        write_json(out / "synthetic.json", wanted)
-        write = partial(_write_scene, pictures, seed, width, height)
-        labels = _labels(_parallel(write, range(scenes), processes, progress))
-    except OSError as error:
-        raise write_error(pictures, error) from error
-    write_json(labels_path, dict(zip(names, labels, strict=True)))
-    write_json(out / "synthetic.json", wanted | {"train_sha256": sha256(labels_path)})
+    before = _check_folder(out, wanted) if has_labels(out) else {}
+    finished = before.get("scenes") == scenes and "train_sha256" in before
+    if finished and all(_is_whole(pictures / name) for name in names):
+        return
+    with locked(out):
+        _check_folder(out, wanted)  # another process may have filled it meanwhile
+        try:
+            pictures.mkdir(exist_ok=True)
+            for left_over in pictures.glob(".*.tmp"):
+                left_over.unlink()
+            labels_path.unlink(missing_ok=True)
+            write_json(out / "synthetic.json", wanted, checksum=True)
+            write = partial(_write_scene, pictures, seed, width, height)
+            labels = _labels(_parallel(write, range(scenes), processes, progress))
+        except OSError as error:
+            raise write_error(pictures, error) from error
+        write_json(labels_path, dict(zip(names, labels, strict=True)))
+        write_json(out / "synthetic.json", wanted | {"train_sha256": sha256(labels_path)}, checksum=True)
 
 
 def render_pictures(
@@ -94,7 +99,7 @@ def render_pictures(
     Returns images uint8 (3 * num_scenes, 3, 64, 64) and labels uint8 (3 * num_scenes, 24), in the order of the files
     that write_synthetic would make.
     """
-    import torch  # here, so that the processes that render start without it
+    import torch  # here, as above
 
     task = partial(_render_scene, seed, randomization)
     images, labels = zip(*_parallel(task, range(num_scenes), processes), strict=True)
@@ -142,14 +147,22 @@ def _parallel(task: Callable[[int], T], indices: range, processes: int | None, p
     """task(index) for all indices, in order, over several processes (default: all cores)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     few = len(indices) <= 20 * _CHUNK  # rendered sooner than other processes start
-    processes = processes or (1 if few else cores)
+    processes = (processes or (1 if few else cores)) if _can_share() else 1
     bar = partial(tqdm, total=len(indices), desc="render", unit="scene", disable=not progress, mininterval=0.5)
     if processes == 1:
         yield from bar(map(task, indices))
         return
     render(scene_at(0, 0), 8, 8)  # compiles once, so that the workers find it compiled
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with process_pool(processes) as pool:
         yield from bar(pool.map(task, indices, chunksize=_CHUNK))
+
+
+def _can_share() -> bool:
+    """Whether processes can have common locks; in some containers /dev/shm, where these lie, is read-only."""
+    with contextlib.suppress(OSError):
+        multiprocessing.Lock()
+        return True
+    return False
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -161,7 +174,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def _check_folder(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     """What the pictures in the folder were made from, {} for a new one; UserError if it holds anything else."""
     if not is_synthetic(out):
-        if theirs := [path for path in (out / "train.json", out / "iclevr") if path.exists()]:
+        if theirs := [path for path in (out / "train.json", out / "iclevr") if os.path.lexists(path)]:
             raise UserError(
                 f"{short(theirs[0])}: is there already and was not rendered here; the stand-in would mix with it: "
                 "choose another folder with --out"
@@ -171,8 +184,9 @@ def _check_folder(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     for key, name in (("seed", "seed"), ("size", "size"), ("look", "renderer")):
         if manifest.get(key) != wanted[key]:
             fault = f"pictures of another {name} ({manifest.get(key)}, not {wanted[key]})"
-    if manifest["scenes"] > wanted["scenes"]:
-        fault = fault or f"{manifest['scenes']} scenes already, more than {wanted['scenes']}"
+    before = manifest.get("scenes")
+    if not isinstance(before, int) or before > wanted["scenes"]:
+        fault = fault or f"{before} scenes already, more than {wanted['scenes']}"
     if fault:
         remedy = "choose another folder with --out, or delete iclevr/, train.json and synthetic.json in it"
         raise UserError(f"{short(out)}: holds {fault}; {remedy}")

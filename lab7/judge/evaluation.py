@@ -60,10 +60,10 @@ def recorded(judge: Judge, data: Path | None = None) -> dict[str, Any] | None:
     """The evaluation in the record beside a judge's file, in data/weights/ or the shipped one; None for a judge
     without a record, such as the course's."""
     for folder in ((data or data_dir()) / "weights", shipped_dir() / "weights"):
-        for path in sorted(folder.glob("*.json")):
+        for path in sorted(folder.glob("[!.]*.json")):
             record = read_json(path, "a judge's record")
             if record.get("sha256") == judge.sha256:
-                return record["evaluation"]
+                return record.get("evaluation")
     return None
 
 

@@ -3,7 +3,9 @@
 A course checkpoint is `{"model": state_dict}` with keys conv1.weight ... fc.0.weight, fc.0.bias.
 """
 
+import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab7.utils.files import UserError, data_dir, sha256, shipped_dir, short, write_bytes
+from lab7.utils.files import UserError, data_dir, read_json, sha256, shipped_dir, short, write_bytes
 from lab7.vocabulary import CLASSES
 
 SIZE = (64, 64)  # of the pictures that the judge reads; others are resized to it
@@ -95,7 +97,7 @@ def default_judge(device: str | torch.device = "cpu") -> Judge:
     Raises UserError where neither is there, or where the course's file cannot be read as a judge.
     """
     course = data_dir() / "checkpoint.pth"
-    return load_judge(course if course.exists() else shipped_dir() / "weights" / "judge.safetensors", device)
+    return load_judge(course if os.path.lexists(course) else shipped_dir() / "weights" / "judge.safetensors", device)
 
 
 def second_judge(device: str | torch.device = "cpu") -> Judge:
@@ -107,11 +109,17 @@ def load_judge(path: Path | str, device: str | torch.device = "cpu") -> Judge:
     """The judge in a file: ours where it ends in .safetensors, else a checkpoint of the course's form.
 
     Only tensors and plain containers are unpickled: a file that would run code is refused. Raises UserError for that,
-    and where the file is missing, damaged, of another form, or does not fit the classifier.
+    and where the file is missing, damaged, of another form, does not fit the classifier, holds NaN or infinity, or has
+    not the checksum of the record beside it.
     """
     path = Path(path)
     is_course = path.suffix != ".safetensors"
     state = _read(path, is_course)
+    record, digest = path.with_suffix(".json"), sha256(path)
+    if not is_course and record.exists() and read_json(record, "a judge's record").get("sha256") != digest:
+        raise UserError(f"{short(path)}: is damaged: its checksum is not the one in {record.name}; restore both files")
+    if bad := next((name for name, value in state.items() if not _is_usable(value)), None):
+        raise UserError(f"{short(path)}: '{bad}' holds NaN or infinity, or is no plain tensor; {_WANTED}")
     kind = "small" if not is_course and any(key.startswith("stages.") for key in state) else "resnet18"
     with torch.device("meta"):  # no fresh weights are drawn only to be replaced
         model = BUILDERS[kind]()
@@ -122,7 +130,7 @@ def load_judge(path: Path | str, device: str | torch.device = "cpu") -> Judge:
         raise UserError(f"{short(path)}: does not fit the classifier ({fault}); {_WANTED}") from None
     model = model.float().to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     name = f"{'the course' if is_course else 'lab7'}'s judge ({path.name})"
-    return Judge(model.requires_grad_(False), name, sha256(path), is_course)
+    return Judge(model.requires_grad_(False), name, digest, is_course)
 
 
 def save_judge(path: Path | str, classifier: nn.Module) -> None:
@@ -134,10 +142,20 @@ def save_judge(path: Path | str, classifier: nn.Module) -> None:
     write_bytes(path, save(state))
 
 
+def _is_usable(value: Any) -> bool:
+    """Whether it is a dense tensor of real, finite numbers."""
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    return plain and not (value.is_quantized or value.is_complex()) and bool(value.isfinite().all())
+
+
 def _read(path: Path, is_course: bool) -> dict[str, Any]:
     """The weights in a file, by name, on the CPU; `module.` prefixes are taken off."""
     remedy = _WANTED if is_course else "train a judge with `lab7 judge --train`"
     try:
+        if is_course and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:  # torch itself does not compare its checksums
+                if any(part.CRC for part in archive.infolist()) and archive.testzip():
+                    raise ValueError("damaged")
         content = torch.load(path, map_location="cpu", weights_only=True) if is_course else load_file(path)
     except FileNotFoundError:
         raise UserError(f"{short(path)}: no such file; {remedy}") from None

@@ -59,6 +59,7 @@ def train_judge(
     model, origin = (first.model, {"started_from": first.sha256}) if first else (None, {})
     classifier, losses = fit(images, labels, start=model, device=device, progress=progress, **fitting)
     trained = time.perf_counter()
+    out.with_suffix(".json").unlink(missing_ok=True)  # an earlier judge's record
     save_judge(out, classifier)
     judge = load_judge(out, device)
     changes = " ".join(f"{name}={value}" for name, value in asdict(plan).items())

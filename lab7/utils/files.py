@@ -189,8 +189,11 @@ def write_json(path: Path | str, value: Any, checksum: bool = False) -> None:
     write_text(path, re.sub(numbers, lambda match: " ".join(match[0].split()), text) + "\n")
 
 
-def read_json(path: Path | str, what: str) -> Any:
-    """Read a JSON file that holds `what`; UserError where it is missing, does not parse, or belies its checksum."""
+def read_json(path: Path | str, what: str, kind: type = dict) -> Any:
+    """Read a JSON file that holds `what`, a dictionary or a list.
+
+    Raises UserError where it is missing, does not parse, is of another kind, or belies its checksum.
+    """
     path = Path(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors write a mark
@@ -200,6 +203,9 @@ def read_json(path: Path | str, what: str) -> Any:
         raise UserError(f"{short(path)}: cannot be read ({error.strerror}); it should hold {what}") from None
     except (ValueError, RecursionError) as error:  # its text says where, or that it is nested too deep
         raise UserError(f"{short(path)}: not valid JSON ({error}); it should hold {what}") from None
+    if not isinstance(value, kind):
+        name = {list: "a list", str: "a text", dict: "a dictionary"}.get(type(value)) or json.dumps(value)[:20]
+        raise UserError(f"{short(path)}: must hold {what}, not {name}")
     if isinstance(value, dict) and value.pop("checksum", None) not in (None, json_checksum(value)):
         raise UserError(f"{short(path)}: was damaged or changed after lab7 wrote it; restore it, or make it again")
     return value

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -38,6 +39,8 @@ def test_missing_folder(tmp_path):
 
 def test_missing_labels(folder):
     (folder / "train.json").unlink()
+    assert "train.json: is missing, yet iclevr/ holds pictures" in told(load_pictures, folder)
+    shutil.rmtree(folder / "iclevr")
     message = told(load_pictures, folder)
     assert "train.json: no such file" in message and "`lab7 data`" in message
 

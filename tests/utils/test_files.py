@@ -83,15 +83,15 @@ def test_a_file_where_a_folder_should_be(tmp_path):
 def test_json_that_does_not_parse(tmp_path, content, told):
     (tmp_path / "list.json").write_bytes(content)
     with pytest.raises(UserError, match=told) as error:
-        read_json(tmp_path / "list.json", "conditions")
+        read_json(tmp_path / "list.json", "conditions", list)
     assert "list.json" in str(error.value) and "it should hold conditions" in str(error.value)
 
 
 def test_json_that_is_missing_or_a_folder(tmp_path):
     with pytest.raises(UserError, match="no such file"):
-        read_json(tmp_path / "list.json", "conditions")
+        read_json(tmp_path / "list.json", "conditions", list)
     with pytest.raises(UserError, match="cannot be read"):
-        read_json(tmp_path, "conditions")
+        read_json(tmp_path, "conditions", list)
 
 
 @pytest.mark.parametrize("name", ["data", "runs", "figures", "build"])
@@ -185,13 +185,13 @@ def test_a_lock_names_its_owner_and_ends_with_it(tmp_path):
 
 def test_json_with_a_mark_and_json_nested_too_deep(tmp_path):
     (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
-    assert read_json(tmp_path / "a.json", "a list") == [1]
+    assert read_json(tmp_path / "a.json", "a list", list) == [1]
     (tmp_path / "a.json").write_text("[" * 100_000)
     with pytest.raises(UserError, match="not valid JSON"):
-        read_json(tmp_path / "a.json", "a list")
+        read_json(tmp_path / "a.json", "a list", list)
 
 
 def test_names_that_are_no_unicode_survive_json(tmp_path):
     value = os.fsdecode(b"caf\xe9")
     write_json(tmp_path / "a.json", value)
-    assert read_json(tmp_path / "a.json", "a name") == value
+    assert read_json(tmp_path / "a.json", "a name", str) == value

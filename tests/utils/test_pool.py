@@ -62,7 +62,7 @@ def test_where_locks_cannot_be_made_the_cause_is_named(monkeypatch):
     def refuse(*_args):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("_multiprocessing.SemLock", refuse)
+    monkeypatch.setattr("multiprocessing.synchronize._multiprocessing.SemLock", refuse)
     message = "no worker process can be started .Read-only file system.; is /dev/shm"
     with pytest.raises(Failure, match=message), process_pool(1):
         pass
