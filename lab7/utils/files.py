@@ -204,7 +204,7 @@ def read_json(path: Path | str, what: str, kind: type = dict) -> Any:
     except (ValueError, RecursionError) as error:  # its text says where, or that it is nested too deep
         raise UserError(f"{short(path)}: not valid JSON ({error}); it should hold {what}") from None
     if not isinstance(value, kind):
-        name = {list: "a list", str: "a text", dict: "a dictionary"}.get(type(value)) or json.dumps(value)[:20]
+        name = "a list" if isinstance(value, list) else "a text" if isinstance(value, str) else json.dumps(value)[:20]
         raise UserError(f"{short(path)}: must hold {what}, not {name}")
     if isinstance(value, dict) and value.pop("checksum", None) not in (None, json_checksum(value)):
         raise UserError(f"{short(path)}: was damaged or changed after lab7 wrote it; restore it, or make it again")

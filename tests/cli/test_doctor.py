@@ -1,6 +1,7 @@
 """`lab7 doctor`: one line a finding, and exit code 1 where the lab cannot run."""
 
 import json
+import shutil
 import sys
 import tomllib
 from importlib import metadata
@@ -85,6 +86,8 @@ def test_json(lab, capsys):
 
 def test_no_pictures_yet_is_a_warning(lab, course_folder):
     (course_folder / "train.json").unlink()
+    assert found("data").ok is False and "train.json: is missing, yet iclevr/ holds pictures" in found("data").text
+    shutil.rmtree(course_folder / "iclevr")
     assert found("data").ok is None and "`lab7 data`" in found("data").remedy
     assert doctor.doctor() == 0
 
@@ -106,6 +109,13 @@ def test_no_judge_is_a_failure(lab, course_folder, capsys):
     assert found("judge").ok is False and "judge.safetensors: no such file" in found("judge").text
     assert doctor.doctor() == 1
     assert any(line.startswith("FAIL  judge") for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_classifier_with_nan_is_a_failure_that_names_it(lab, course_folder):
+    content = torch.load(course_folder / "checkpoint.pth")
+    content["model"]["bn1.running_var"].fill_(torch.nan)
+    torch.save(content, course_folder / "checkpoint.pth")
+    assert found("judge").ok is False and "checkpoint.pth: 'bn1.running_var' holds NaN" in found("judge").text
 
 
 def test_damaged_weights_are_a_failure(lab):
