@@ -72,11 +72,11 @@ def plan_jobs(
 
 
 def parse_seeds(text: str) -> list[int]:
-    """ "0-4" or "0,2,7" -> whole numbers. Raises UserError for anything else."""
+    """ "0-4" or "0,2,7" -> at most 1000 whole numbers. Raises UserError for anything else."""
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not match or (match[2] and int(match[2]) < int(match[1])):
+        match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
+        if not match or not 0 <= int(match[2] or match[1]) - int(match[1]) < 1000 - len(seeds):
             raise UserError(f"--seeds must be whole numbers such as 0-4 or 0,2,7, not '{text}'")
         seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
     return seeds

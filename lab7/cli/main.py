@@ -5,7 +5,10 @@ Progress goes to stderr, results to stdout (`--json` for machines). Exit code 0:
 """
 
 import contextlib
+import functools
+import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         signal.signal(signal.SIGTERM, _stop)
         fix_places()
-        return _command(_repeat_set(sys.argv[1:] if arguments is None else arguments))
+        return _parse(_repeat_set(sys.argv[1:] if arguments is None else arguments))()
     except UserError as error:
         line, code = str(error), 2
     except KeyboardInterrupt as error:
@@ -72,16 +75,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):
             return code
     with contextlib.suppress(OSError):
-        print(f"lab7: {line}", file=sys.stderr)
+        print("lab7:", *line.splitlines(), file=sys.stderr)
     return code
 
 
-def _command(words: Sequence[str]) -> int:
+def _later(command: Callable[..., int]) -> Callable[..., Any]:
+    """The command with the same options, which returns what is left to call."""
+
+    @functools.wraps(command)
+    def ready(*arguments: Any, **options: Any) -> Any:
+        return functools.partial(command, *arguments, **options)
+
+    return ready
+
+
+def _parse(words: Sequence[str]) -> Callable[[], int]:
+    """The command with its options, ready to be called. Raises UserError with the parser's complaint in one line."""
     options: dict[str, Any] = {"config": (tyro.conf.FlagCreatePairsOff,)}
-    if words and words[0] in COMMANDS:
-        return tyro.cli(COMMANDS[words[0]], prog=f"lab7 {words[0]}", args=words[1:], **options)
-    summary = "Learn conditional diffusion by drawing i-CLEVR scenes. `lab7 COMMAND --help` explains a command."
-    return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="lab7", description=summary, args=words, **options)
+    commands = {name: _later(command) for name, command in COMMANDS.items()}
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            if words and words[0] in commands:
+                return tyro.cli(commands[words[0]], prog=f"lab7 {words[0]}", args=words[1:], **options)
+            summary = "Learn conditional diffusion by drawing i-CLEVR scenes. `lab7 COMMAND --help` explains a command."
+            return tyro.extras.subcommand_cli_from_dict(
+                commands, prog="lab7", description=summary, args=words, **options
+            )
+    except SystemExit as stopped:
+        if not stopped.code:  # --help
+            raise
+        raise UserError(" ".join(re.sub(r"[\u2500-\u257f]", " ", complaint.getvalue()).split())) from None
 
 
 def _forget_output() -> None:

@@ -1,15 +1,17 @@
 """What the commands have in common: types of options, and how a result is printed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 from lab7.config import PRESETS
 from lab7.utils.files import UserError, absolute
+from lab7.utils.settings import Range, parse_value
 
 if TYPE_CHECKING:
     PresetName = str
@@ -18,17 +20,30 @@ else:
 Settings = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, arg(name="set", metavar="NAME=VALUE ...")]
 
 
-def _path(words: Sequence[str]) -> Path:
-    if not words[0].strip() or "\0" in words[0]:
-        raise UserError(f"a path is needed, not '{words[0]}'")
-    return absolute(words[0])
+def _path(text: str) -> Path:
+    if not text.strip() or "\0" in text:
+        raise UserError(f"an option needs a path, not '{text}'")
+    return absolute(text)
 
 
-_FROM_TEXT = tyro.constructors.PrimitiveConstructorSpec(
-    1, "PATH", _path, lambda value: isinstance(value, Path), lambda value: [str(value)]
-)
-SomePath = Annotated[Path, _FROM_TEXT]  # absolute, with ~ expanded
+def _text(metavar: str, parse: Callable[[str], Any], kind: type) -> Any:
+    """How an option of some kind is read from its one word."""
+    return PrimitiveConstructorSpec(
+        1, metavar, lambda words: parse(words[0]), lambda x: isinstance(x, kind), lambda x: [str(x)]
+    )
+
+
+def _whole(name: str, low: int, high: int) -> Any:
+    """How an option is read that must be a whole number in a range."""
+    return _text("INT", lambda text: parse_value(Annotated[int, Range(low, high)], text, f"--{name}"), int)
+
+
+SomePath = Annotated[Path, _text("PATH", _path, Path)]  # absolute, with ~ expanded
 OptionalPath = Annotated[SomePath | None, arg(metavar="PATH", help_behavior_hint="")]
+Scenes = Annotated[int, _whole("scenes", 1, 1_000_000)]
+Samples = Annotated[int, _whole("samples", 1, 100_000)]
+Jobs = Annotated[int, _whole("jobs", 0, 1000), arg(help_behavior_hint="")]
+SeedOption = Annotated[int, _whole("seed", 0, 2**31 - 1)]
 Json = Annotated[bool, arg(help="Print one JSON document instead of lines.", help_behavior_hint="")]
 
 

@@ -7,12 +7,25 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from lab7.cli.options import Json, OptionalPath, Settings, ceiling_line, print_result, score_line
+from lab7.cli.options import (
+    Json,
+    OptionalPath,
+    Samples,
+    Scenes,
+    SeedOption,
+    Settings,
+    SomePath,
+    ceiling_line,
+    print_result,
+    score_line,
+)
 from lab7.config import SamplerName, get_preset, override
 from lab7.utils.files import UserError, data_dir, runs_dir, shipped_dir, short, write_json
 
 
-def data(scenes: int = 6003, size: str = "64x64", seed: int = 0, out: OptionalPath = None, json: Json = False) -> int:
+def data(
+    scenes: Scenes = 6003, size: str = "64x64", seed: SeedOption = 0, out: OptionalPath = None, json: Json = False
+) -> int:
     """Render the stand-in pictures in the course's own layout; a second call continues where the first stopped.
 
     Example: lab7 data --scenes 6003 --size 64x64
@@ -37,14 +50,14 @@ def data(scenes: int = 6003, size: str = "64x64", seed: int = 0, out: OptionalPa
 
 def sample(
     conditions: tuple[str, ...],
-    out: Path,
+    out: SomePath,
     weights: OptionalPath = None,
     sampler: Annotated[SamplerName | None, arg(help_behavior_hint="")] = None,
     steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
     guidance: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None,
     candidates: int = 1,
-    samples: int = 1,
-    seed: int = 0,
+    samples: Samples = 1,
+    seed: SeedOption = 0,
     json: Json = False,
 ) -> int:
     """Draw pictures of conditions into a folder: 000_0.png ... one a sample, and grid.png.
@@ -90,7 +103,7 @@ def judge(
     kind: Literal["resnet18", "small"] = "resnet18",
     out: OptionalPath = None,
     settings: Settings = (),
-    seed: int = 0,
+    seed: SeedOption = 0,
     json: Json = False,
 ) -> int:
     """Count the objects in pictures that were drawn from conditions; or compare runs, evaluate or train a judge.

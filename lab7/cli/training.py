@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import tyro.conf
 from tyro.conf import arg
 
-from lab7.cli.options import Json, OptionalPath, PresetName, Settings, ceiling_line, print_result, score_line
+from lab7.cli.options import Jobs, Json, OptionalPath, PresetName, Settings, ceiling_line, print_result, score_line
 from lab7.config import from_dict, get_preset, override
 from lab7.utils.files import Failure, UserError, read_json, runs_dir, short
 
@@ -102,7 +102,7 @@ def ablate(
     preset: PresetName = "laptop",
     arms: tuple[str, ...] = ("report_up_down", "report_up"),
     seeds: str = "0",
-    jobs: Annotated[int, arg(help_behavior_hint="")] = 0,
+    jobs: Jobs = 0,
     settings: Settings = (),
     submit: Literal["no", "slurm", "local"] = "no",
     list: bool = False,

@@ -48,6 +48,6 @@ def parse_value(kind: Any, text: str, path: str) -> Any:
     except ValueError:
         raise UserError(f"{path} must be {'a whole number' if number is int else 'a number'}, not '{text}'") from None
     if not limits.low <= value <= limits.high:
-        most = "" if limits.high == float("inf") else f" and at most {limits.high:g}"
+        most = "" if limits.high == float("inf") else f" and at most {limits.high:.12g}"
         raise UserError(f"{path} must be at least {limits.low:g}{most}, but is {text}")
     return value

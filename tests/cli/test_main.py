@@ -35,12 +35,12 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("DATA", "RUNS", "BUILD", "FIGURES"):
         monkeypatch.setenv(f"LAB7_{name}", str(tmp_path / name.lower()))
+    (tmp_path / "data").mkdir()
     return tmp_path
 
 
 @pytest.fixture
 def course_judge(place):
-    (place / "data").mkdir()
     torch.save({"model": build_classifier().state_dict()}, place / "data" / "checkpoint.pth")
 
 
@@ -102,7 +102,7 @@ def test_a_setting_may_be_repeated_or_joined(capsys):
 
 
 def test_train_without_pictures(capsys):
-    assert "no such folder; run `lab7 data`" in refused(capsys, "train", "--preset", "smoke", "--no-score")
+    assert "train.json: no such file; run `lab7 data`" in refused(capsys, "train", "--preset", "smoke", "--no-score")
 
 
 def test_train_with_a_corrupt_picture(capsys, course_folder, monkeypatch):
