@@ -1,6 +1,6 @@
 """Train under a live curve."""
 
-import signal
+import asyncio
 import threading
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ from lab7.plots.style import COLOURS, styled, subplots
 from lab7.training.loop import train
 from lab7.widgets.display import WIDE, Control
 
-EVERY = 0.5  # seconds between two pictures of the curve, at least
+EVERY = 0.5  # seconds between two pictures of the curve
 
 
 @styled
@@ -31,34 +31,41 @@ def loss_picture(losses: list[float], steps: int) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def train_live(preset: Preset, name: str, **options: Any) -> Path:
-    """Train as `lab7.train` does, with the curve of the loss and the time left on the screen. The button Stop, or an
-    interrupt of the kernel, ends the run after the step in progress; it can be used and resumed like any other."""
-    stop, losses, shown = threading.Event(), [], 0.0
-    bar = ipywidgets.IntProgress(description="steps", layout=WIDE)
-    button = ipywidgets.Button(description="Stop")
-    control, began = Control([ipywidgets.HBox([bar, button])]), time.monotonic()
+async def train_live(preset: Preset, name: str, **options: Any) -> Path:
+    """Train as `lab7.train` does, in a thread, with the curve of the loss and the time left on the screen. The button
+    Stop, or an interrupt of the kernel, ends the run after the step in progress; it can be used and resumed like any
+    other. It is to be awaited, so that the kernel hears the button while it trains."""
+    stop, losses, total = threading.Event(), list[float](), [1]
+    bar, button = ipywidgets.IntProgress(description="steps", layout=WIDE), ipywidgets.Button(description="Stop")
+    control, began = Control([ipywidgets.HBox([bar, button])]), list[float]()  # when the first step was done
     handle = display(control, display_id=True)
     button.on_click(lambda _button: stop.set())
 
     def watch(step: int, steps: int, loss: float) -> bool:
-        nonlocal shown
+        began[:] = began or [time.monotonic()]
         losses.append(loss)
-        bar.max, bar.value, now = steps, step, time.monotonic()
-        if now - shown > EVERY or step == steps or stop.is_set():
-            curve, left = loss_picture(losses, steps), (now - began) / len(losses) * (steps - step)
-            text = "stopped" if stop.is_set() else f"{left:.0f} s left" if step < steps else "done"
-            text = f"step {step} of {steps}, loss {loss:.4f}, {text}"
-            control.draw(curve, f"Loss of each step: {text}", text)
-            shown = time.monotonic()
+        total[0] = steps
         return stop.is_set()
 
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set()) if main else None
-    try:
-        return train(preset, name, callback=watch, **{"progress": False} | options)
-    finally:
-        button.disabled = True
-        if main:
-            signal.signal(signal.SIGINT, before)
-        handle.update(control)  # with the last curve as the picture that stands in
+    def draw(end: str = "") -> None:
+        step, steps = len(losses), total[0]
+        bar.max, bar.value = steps, step
+        left = f"{(time.monotonic() - began[0]) / max(step - 1, 1) * (steps - step):.0f} s left"
+        text = f"step {step} of {steps}, loss {losses[-1]:.4f}, {end or left}"
+        control.draw(loss_picture(losses, steps), f"Loss of each step: {text}", text)
+
+    training = asyncio.ensure_future(
+        asyncio.to_thread(train, preset, name, callback=watch, **{"progress": False} | options)
+    )
+    while not training.done():
+        try:
+            await asyncio.wait([training], timeout=EVERY)
+        except asyncio.CancelledError:  # the kernel was interrupted
+            stop.set()
+        if len(losses) > bar.value:
+            draw()
+    button.disabled = True
+    if losses:
+        draw("stopped" if stop.is_set() else "done")
+    handle.update(control)  # with the last curve as the picture that stands in
+    return training.result()

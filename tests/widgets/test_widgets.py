@@ -1,9 +1,8 @@
 """The notebooks' controls, without a browser: their values are set, and what they show is read back."""
 
+import asyncio
 import base64
 import io
-import os
-import signal
 import threading
 
 import numpy as np
@@ -257,7 +256,7 @@ def test_a_training_is_watched(short_run, monkeypatch):
     shown = []
     monkeypatch.setattr(live_training, "display", lambda control, **_: shown.append(control) or Handle(shown))
     preset, places = short_run
-    folder = live_training.train_live(preset, "live", **places)
+    folder = asyncio.run(live_training.train_live(preset, "live", **places))
     control, updated = shown
     assert control is updated and "step 27 of 27" in control.alt and "done" in control.view.value
     assert read_json(folder / "result.json", "a result")["steps"] == 27
@@ -267,20 +266,20 @@ def test_a_training_is_watched(short_run, monkeypatch):
 @pytest.mark.parametrize("how", ["button", "interrupt"])
 def test_a_stopped_training_can_be_used_and_resumed(short_run, monkeypatch, how):
     shown = []
-    monkeypatch.setattr(live_training, "EVERY", 0.0)
+    monkeypatch.setattr(live_training, "EVERY", 0.02)
     monkeypatch.setattr(live_training, "display", lambda control, **_: shown.append(control) or Handle(shown))
-
-    def stop(losses, steps, draw=live_training.loss_picture):
-        if len(losses) == 3:
-            parts(shown[0], "Button")["Stop"].click() if how == "button" else os.kill(os.getpid(), signal.SIGINT)
-        return draw(losses, steps)
-
-    monkeypatch.setattr(live_training, "loss_picture", stop)
     preset, places = short_run
-    handler = signal.getsignal(signal.SIGINT)
-    folder = live_training.train_live(preset, "live", **places)
-    assert signal.getsignal(signal.SIGINT) is handler and "stopped" in shown[0].alt
-    assert read_json(folder / "result.json", "a result")["steps"] == read_metrics(folder)[-1]["step"] == 3
+
+    async def stop_early():
+        task = asyncio.create_task(live_training.train_live(preset, "live", **places))
+        while not (shown and "step" in shown[0].alt):
+            await asyncio.sleep(0.01)
+        parts(shown[0], "Button")["Stop"].click() if how == "button" else task.cancel()
+        return await task
+
+    folder = asyncio.run(stop_early())
+    steps = read_json(folder / "result.json", "a result")["steps"]
+    assert "stopped" in shown[0].alt and steps == read_metrics(folder)[-1]["step"] < 27
     assert len(load_pipeline(folder)([["red cube"]], num_steps=2)) == 1
     train(preset, "live", resume=True, progress=False, **places)
     assert read_json(folder / "result.json", "a result")["steps"] == 27
