@@ -1,9 +1,10 @@
-"""Kill and corrupt: what the lab promises of a run that is killed at any moment, and of files that rot.
+"""What the lab promises of commands that are killed or stopped at any moment, and of files that rot.
 
     python -m benchmarks.faults kills --count 60      # about 40 minutes on two cores
-    python -m benchmarks.faults corrupt --count 500   # about three minutes
+    python -m benchmarks.faults stops --count 60      # about 15 minutes
+    python -m benchmarks.faults corrupt --count 500   # about four minutes
 
-Both print one line for each fault, then a table of the rounds, and exit with 1 if there was a fault.
+Each prints one line for each fault, then a table of the rounds, and exits with 1 if there was a fault.
 """
 
 import contextlib
@@ -12,12 +13,14 @@ import io
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +64,8 @@ def kills(
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         pictures = home / "pictures"
-        _whole(home / "none", pictures, ("data", "--scenes", "12"))
+        if commands != ("data",):
+            _whole(home / "none", pictures, ("data", "--scenes", "12"))
         expected: dict[str, tuple[dict[str, str], float]] = {}
         for number in range(count):
             rare = "report" in commands and (number % 10 == 9 or commands == ("report",))
@@ -81,15 +85,67 @@ def kills(
             process.wait()
             title = f"{command}, killed after {moment:.1f} s"
             rounds[command] += 1
+            print(f"\r{number + 1} of {count}", end="", file=sys.stderr, flush=True)
             if alive := _outlive(place):
-                faults.append(f"{title}: processes {alive} live on")
+                _note(faults, f"{title}: processes {alive} live on")
             if error := _whole(place, pictures, again):
-                faults.append(f"{title}: again: {error}")
+                _note(faults, f"{title}: again: {error}")
             elif different := _difference(expected[command][0], _content(place)):
-                faults.append(f"{title}: other content: {different}")
+                _note(faults, f"{title}: other content: {different}")
             if left := [str(path.relative_to(place)) for like in LEFT_OVERS for path in place.rglob(like)]:
-                faults.append(f"{title}: left over: {left}")
+                _note(faults, f"{title}: left over: {left}")
     return _finish(faults, rounds)
+
+
+def stops(
+    count: int = 60, seed: int = 0, commands: tuple[str, ...] = ("data", "train", "ablate", "report")
+) -> dict[str, int]:
+    """Send commands Ctrl-C (SIGINT) and SIGTERM at random moments: one line, exit code 130 or 143, no process left.
+
+    Every other signal goes to the command and all its children at once, as from a terminal.
+
+    Args:
+        count: Signals.
+        seed: Of the moments.
+        commands: Of data, train, ablate and report.
+    """
+    chance, rounds = random.Random(seed), Counter[str]()
+    faults: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        _whole(home / "none", home / "pictures", ("data", "--scenes", "12"))
+        for number in range(count):
+            command, place = commands[number % len(commands)], home / f"{number}"
+            kind = chance.choice((signal.SIGINT, signal.SIGTERM))
+            process = _start(place, home / "pictures", COMMANDS[command][0])
+            while process.poll() is None and not _handles(process.pid, signal.SIGTERM):  # Python itself is starting
+                time.sleep(0.02)
+            moment = chance.uniform(0, 20 if command in ("ablate", "report") else 8)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(moment)
+            if process.poll() is None:
+                (os.killpg if number % 2 else os.kill)(process.pid, kind)
+            begin = time.monotonic()
+            code = process.wait(60)
+            took, said = time.monotonic() - begin, (place / "stderr").read_text()
+            lines = [line for line in said.replace("\r", "\n").splitlines() if "lab7: " in line]
+            title = f"{command}, {kind.name} after {moment:.1f} s"
+            ended = code == 0  # before the signal
+            if code not in (0, 128 + kind) or (not ended and len(lines) != 1) or "Traceback" in said:
+                _note(faults, f"{title}: exit code {code}: {said[-600:]}")
+            if took > 5 or _outlive(place):
+                _note(faults, f"{title}: took {took:.1f} s, left {_outlive(place)}")
+            rounds[f"{command}: {'ended before' if ended else kind.name}"] += 1
+    return _finish(faults, rounds)
+
+
+def _handles(pid: int, kind: signal.Signals) -> bool:
+    """Whether the process has a handler for the signal."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt"):
+                return bool(int(line.split()[1], 16) >> (kind - 1) & 1)
+    return False
 
 
 def _start(place: Path, pictures: Path, words: tuple[str, ...]) -> subprocess.Popen:
@@ -101,7 +157,9 @@ def _start(place: Path, pictures: Path, words: tuple[str, ...]) -> subprocess.Po
     place.mkdir(exist_ok=True)
     with open(place / "stderr", "w") as file:
         command = [sys.executable, "-m", "lab7.cli", *words]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=file)
+        ctrl_c = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # which a shell turns off
+        pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": file, "start_new_session": True}
+        return subprocess.Popen(command, env=environment, preexec_fn=ctrl_c, **pipes)
 
 
 def _whole(place: Path, pictures: Path, words: tuple[str, ...]) -> str:
@@ -179,7 +237,7 @@ def corrupt(count: int = 500, seed: int = 0) -> dict[str, int]:
             except Exception as error:
                 outcome = f"TRACEBACK {type(error).__name__}: {str(error)[:200]}"
             if outcome not in ("the same", "refused"):
-                faults.append(f"{kind}, round {number}: {path.name}: {outcome}")
+                _note(faults, f"{kind}, round {number}: {path.name}: {outcome}")
             rounds[f"{kind}: {outcome.split(' ')[0] if outcome[0].isupper() else outcome}"] += 1
             path.write_bytes(whole)
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -247,9 +305,12 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
+def _note(faults: list[str], fault: str) -> None:
+    print(fault, flush=True)
+    faults.append(fault)
+
+
 def _finish(faults: list[str], rounds: Counter[str]) -> dict[str, int]:
-    for fault in faults:
-        print(fault)
     print_table(["", "rounds"], sorted(rounds.items()))
     print(f"{len(faults)} faults in {sum(rounds.values())} rounds")
     if faults:
@@ -258,4 +319,4 @@ def _finish(faults: list[str], rounds: Counter[str]) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    run(kills, corrupt)
+    run(kills, stops, corrupt)

@@ -1,0 +1,20 @@
+"""A small number of the rounds of benchmarks/faults.py: killed, stopped and damaged."""
+
+from benchmarks import faults
+
+
+def test_killed_and_given_again_is_as_if_it_was_not_killed(capsys):
+    faults.kills(1, commands=("data",))  # a training is killed in tests/training/test_loop.py
+    assert "0 faults in 1 rounds" in capsys.readouterr().out
+
+
+def test_signals_stop_a_command_and_its_processes_in_one_line(capsys):
+    faults.stops(2, seed=1, commands=("ablate", "data"))
+    assert "0 faults in 2 rounds" in capsys.readouterr().out
+
+
+def test_damaged_files_are_refused_or_read_as_before(capsys, monkeypatch):
+    for name in ("DATA", "RUNS", "BUILD", "FIGURES"):
+        monkeypatch.setenv(f"LAB7_{name}", "")  # put back at the end
+    faults.corrupt(55)
+    assert "0 faults in 55 rounds" in capsys.readouterr().out
