@@ -2,20 +2,20 @@
 
 import os
 import platform
-import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 
+from packaging.requirements import Requirement
+
 from lab7 import __version__
 from lab7.cli.options import Json, print_result
-from lab7.utils.files import ROOT, UserError, data_dir, runs_dir, shipped_dir, short
+from lab7.utils.files import ROOT, UserError, build_dir, check_writable, data_dir, runs_dir, shipped_dir, short
 
 PYTHONS = ((3, 11), (3, 13))  # the first and the last version that lab7 is tested on
 INSTALL = "run `make .venv`, or pip install -c constraints.txt -e '.[lab,dev]'"
-LITTLE_DISK, NO_DISK = 2.0, 0.5  # GB free; pictures, their cache and a training run take about 1
+NEEDS = {"data": 0.4, "train": 0.5, "report": 0.3}  # GB that a command writes; a quarter of what is free is no worry
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def check() -> Iterator[Check]:
     yield _python()
     yield from _packages()
     yield _attempt("device", _device, INSTALL)
-    yield _disk()
+    yield _attempt("disk", _disk, "choose others by LAB7_DATA, LAB7_RUNS and LAB7_BUILD")
     yield _attempt("data", _data)
     yield _attempt("judge", _judge)
     yield _attempt("weights", _weights, "put it back: git checkout -- data/runs")
@@ -76,36 +76,45 @@ def _packages() -> Iterator[Check]:
         return
     yield Check("lab7", True, f"{__version__} in {ROOT}")
     for extra, name in (("", "packages"), ("lab", "notebooks")):
-        versions = [(package, least, _version(package)) for package, least in _parse(requirements, extra)]
-        wrong = [
-            f"{package} {version} is older than {least}" if version else f"{package} is absent"
-            for package, least, version in versions
-            if not version or _numbers(version) < _numbers(least)
+        wanted = list(_wanted(requirements, extra))
+        fits = [_misfit(f"lab7[{extra}]" if extra else "lab7", one) for one in wanted]
+        fits += [
+            _misfit(one.name, other) for one in wanted for other in _wanted(_requires(one.name)) if _version(other)
         ]
+        wrong = [misfit for misfit in fits if misfit]
         ok = True if not wrong else None if extra else False
-        text = ", ".join(wrong or [f"{package} {version}" for package, _, version in versions])
+        text = ", ".join(wrong or [f"{one.name} {_version(one)}" for one in wanted])
         yield Check(name, ok, text, INSTALL if wrong else "")
 
 
-def _parse(requirements: list[str], extra: str) -> Iterator[tuple[str, str]]:
-    """The (package, least version) of the requirements of an extra; "" stands for those of lab7 itself."""
-    for requirement in requirements:
-        match = re.fullmatch(r"([\w.-]+)>=([\d.]+)(?:\s*;\s*extra == [\"'](\w+)[\"'])?", requirement)
-        if match and (match[3] or "") == extra:
-            yield match[1], match[2]
-
-
-def _version(package: str) -> str:
+def _requires(package: str) -> list[str]:
     try:
-        return metadata.version(package)
+        return metadata.requires(package) or []
+    except metadata.PackageNotFoundError:
+        return []
+
+
+def _wanted(requirements: list[str], extra: str = "") -> Iterator[Requirement]:
+    """The requirements of an extra; "" stands for those of the package itself."""
+    for one in map(Requirement, requirements):
+        if one.marker.evaluate({"extra": extra}) if one.marker else not extra:
+            yield one
+
+
+def _misfit(package: str, wanted: Requirement) -> str:
+    """Why a package cannot have what it requires, in a few words; "" if it has it."""
+    version = _version(wanted)
+    if not version:
+        return f"{wanted.name} is absent"
+    fits = wanted.specifier.contains(version, prereleases=True)
+    return "" if fits else f"{wanted.name} {version} does not fit {package}, which needs {wanted.specifier}"
+
+
+def _version(wanted: Requirement) -> str:
+    try:
+        return metadata.version(wanted.name)
     except metadata.PackageNotFoundError:
         return ""
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers: (2, 15, 0) of "2.15.0+cu132"."""
-    match = re.match(r"\d+(\.\d+)*", version)
-    return tuple(map(int, match[0].split("."))) if match else ()
 
 
 def _device() -> Check:
@@ -116,11 +125,12 @@ def _device() -> Check:
 
 
 def _disk() -> Check:
-    free = shutil.disk_usage(ROOT).free / 1e9
-    if free >= LITTLE_DISK:
-        return Check("disk", True, f"{free:.1f} GB free")
-    ok = None if free >= NO_DISK else False
-    return Check("disk", ok, f"{free:.1f} GB free in {ROOT}", f"the lab needs {LITTLE_DISK:.0f} GB")
+    """Whether each command may write its folder, and has the room; pictures may well lie in a folder of others."""
+    places = {"data": data_dir(new=True), "train": runs_dir(), "report": build_dir()}
+    frees = {command: check_writable(place) for command, place in places.items() if not (place / "train.json").exists()}
+    text = ", ".join(f"{free:.1f} GB free for `lab7 {name}` (writes {NEEDS[name]})" for name, free in frees.items())
+    least = min(free / NEEDS[name] for name, free in frees.items())
+    return Check("disk", True if least >= 4 else None if least >= 1 else False, text, "" if least >= 4 else "make room")
 
 
 def _data() -> Check:

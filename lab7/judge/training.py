@@ -18,7 +18,7 @@ from lab7.dataset.synthetic import render_pictures
 from lab7.judge.augmentation import Augmentation, augment
 from lab7.judge.evaluation import evaluate_judge
 from lab7.judge.networks import BUILDERS, features, load_judge, save_judge
-from lab7.utils.files import UserError, read_json, write_json
+from lab7.utils.files import UserError, check_writable, read_json, write_json
 from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision, provenance
 
@@ -46,6 +46,7 @@ def train_judge(
     Raises UserError where `out` cannot be written, and if the loss is no longer a number.
     """
     out, device, precision = Path(out), torch.device(device), choose_precision(device)
+    check_writable(out.parent)  # now, and not after the training
     first = load_judge(start) if start else None
     record: dict[str, Any] = {}
     if start and (path := Path(start).with_suffix(".json")).exists():

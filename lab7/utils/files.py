@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
@@ -111,6 +112,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> float:
+    """The GB free for a folder, which need not be there yet; UserError if it cannot be written."""
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{short(folder)}: cannot be written; choose another folder")
+    return shutil.disk_usage(place).free / 1e9
 
 
 @lru_cache  # once in a process
