@@ -54,15 +54,10 @@ class Workspace:
             write_synthetic(self.data, plan.scenes, (64, 64), seed=plan.scene_seed, progress=progress)
         return self.data
 
-    @property
-    def counts(self) -> Path:
-        """The file of `describe`, for the report: it states what a notebook has read."""
-        return build_dir() / self.preset.name / "data.json"
-
     def describe(self) -> dict[str, Any]:
-        """The counts of the pictures (see dataset.layout.describe), also written to a file."""
+        """The counts of the pictures (see dataset.layout.describe), also kept for the report, which states them."""
         facts = describe(self.data)
-        write_json(self.counts, facts)
+        write_json(build_dir() / self.preset.name / "data.json", facts)
         return facts
 
     def judge(self, progress: bool = False) -> Judge:

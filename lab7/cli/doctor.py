@@ -3,9 +3,10 @@
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -69,9 +70,8 @@ def _python() -> Check:
 
 def _packages() -> Iterator[Check]:
     """lab7 itself, its dependencies, and those of the notebooks (a warning if one is missing)."""
-    try:
-        requirements = metadata.requires("lab7") or []
-    except metadata.PackageNotFoundError:
+    requirements = _ask(metadata.requires, "lab7")
+    if requirements is None:
         yield Check("lab7", None, f"{__version__}, not installed: its packages were not checked", INSTALL)
         return
     yield Check("lab7", True, f"{__version__} in {ROOT}")
@@ -79,22 +79,18 @@ def _packages() -> Iterator[Check]:
         wanted = list(_wanted(requirements, extra))
         fits = [_misfit(f"lab7[{extra}]" if extra else "lab7", one) for one in wanted]
         fits += [
-            _misfit(one.name, other) for one in wanted for other in _wanted(_requires(one.name)) if _version(other)
+            _misfit(one.name, other)
+            for one in wanted
+            for other in _wanted(_ask(metadata.requires, one.name) or ())
+            if _ask(metadata.version, other.name)
         ]
         wrong = [misfit for misfit in fits if misfit]
         ok = True if not wrong else None if extra else False
-        text = ", ".join(wrong or [f"{one.name} {_version(one)}" for one in wanted])
+        text = ", ".join(wrong or [f"{one.name} {_ask(metadata.version, one.name)}" for one in wanted])
         yield Check(name, ok, text, INSTALL if wrong else "")
 
 
-def _requires(package: str) -> list[str]:
-    try:
-        return metadata.requires(package) or []
-    except metadata.PackageNotFoundError:
-        return []
-
-
-def _wanted(requirements: list[str], extra: str = "") -> Iterator[Requirement]:
+def _wanted(requirements: Iterable[str], extra: str = "") -> Iterator[Requirement]:
     """The requirements of an extra; "" stands for those of the package itself."""
     for one in map(Requirement, requirements):
         if one.marker.evaluate({"extra": extra}) if one.marker else not extra:
@@ -103,18 +99,19 @@ def _wanted(requirements: list[str], extra: str = "") -> Iterator[Requirement]:
 
 def _misfit(package: str, wanted: Requirement) -> str:
     """Why a package cannot have what it requires, in a few words; "" if it has it."""
-    version = _version(wanted)
+    version = _ask(metadata.version, wanted.name)
     if not version:
         return f"{wanted.name} is absent"
     fits = wanted.specifier.contains(version, prereleases=True)
     return "" if fits else f"{wanted.name} {version} does not fit {package}, which needs {wanted.specifier}"
 
 
-def _version(wanted: Requirement) -> str:
+def _ask(question: Callable[[str], Any], package: str) -> Any:
+    """What importlib.metadata knows of a package; None if it is not installed."""
     try:
-        return metadata.version(wanted.name)
+        return question(package)
     except metadata.PackageNotFoundError:
-        return ""
+        return None
 
 
 def _device() -> Check:

@@ -48,9 +48,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 class Terminated(KeyboardInterrupt):
     """SIGTERM, which stops a command as Ctrl-C does."""
 
-
-def _stop(*_: object) -> None:
-    raise Terminated
+    @classmethod
+    def stop(cls, *_: object) -> None:
+        raise cls
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a letter that the terminal's encoding lacks becomes \\u....
             stream.reconfigure(errors="backslashreplace")
     try:
-        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGTERM, Terminated.stop)
         fix_places()
         return _parse(_repeat_set(sys.argv[1:] if arguments is None else arguments))()
     except UserError as error:
@@ -70,8 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line, code = str(error) or "there is not enough memory; choose smaller settings", 1
     except OSError as error:
         line, code = str(write_error(error.filename or "what lab7 writes", error)), 1
-        with contextlib.suppress(OSError, AttributeError):
-            _forget_output()
+        if error.filename is None:  # what cannot be printed: Python would try again at its end
+            with contextlib.suppress(OSError, AttributeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return code
     with contextlib.suppress(OSError):
@@ -79,41 +80,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _later(command: Callable[..., int]) -> Callable[..., Any]:
-    """The command with the same options, which returns what is left to call."""
-
-    @functools.wraps(command)
-    def ready(*arguments: Any, **options: Any) -> Any:
-        return functools.partial(command, *arguments, **options)
-
-    return ready
-
-
 def _parse(words: Sequence[str]) -> Callable[[], int]:
     """The command with its options, ready to be called. Raises UserError with the parser's complaint in one line."""
     options: dict[str, Any] = {"config": (tyro.conf.FlagCreatePairsOff,)}
-    commands = {name: _later(command) for name, command in COMMANDS.items()}
+    later: dict[str, Any] = {
+        name: functools.wraps(command)(lambda *a, command=command, **o: functools.partial(command, *a, **o))
+        for name, command in COMMANDS.items()
+    }
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            if words and words[0] in commands:
-                return tyro.cli(commands[words[0]], prog=f"lab7 {words[0]}", args=words[1:], **options)
-            summary = "Learn conditional diffusion by drawing i-CLEVR scenes. `lab7 COMMAND --help` explains a command."
-            return tyro.extras.subcommand_cli_from_dict(
-                commands, prog="lab7", description=summary, args=words, **options
+            if words and words[0] in later:
+                return tyro.cli(later[words[0]], prog=f"lab7 {words[0]}", args=words[1:], **options)
+            options["description"] = (
+                "Learn conditional diffusion by drawing i-CLEVR scenes. `lab7 COMMAND --help` explains."
             )
+            return tyro.extras.subcommand_cli_from_dict(later, prog="lab7", args=words, **options)
     except SystemExit as stopped:
         if not stopped.code:  # --help
             raise
         raise UserError(" ".join(re.sub(r"[\u2500-\u257f]", " ", complaint.getvalue()).split())) from None
-
-
-def _forget_output() -> None:
-    """Drop what cannot be printed, or Python would try again at its end and complain."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _repeat_set(arguments: Sequence[str]) -> list[str]:

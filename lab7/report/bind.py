@@ -17,7 +17,7 @@ from lab7.ablation.arms import ARMS, run_name
 from lab7.ablation.workspace import Workspace
 from lab7.pipeline import build_model
 from lab7.report.notebooks import MADE_BY, is_picture
-from lab7.utils.files import Failure, atomic_path, read_json, short
+from lab7.utils.files import Failure, atomic_path, build_dir, read_json, short
 from lab7.utils.provenance import best_device, provenance
 
 TEMPLATE = Path(__file__).with_name("template.typ")  # the words; every number comes from a file
@@ -36,7 +36,7 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
         "arms": [_arm(ws, name) for name in ("report_up", "report_up_down", "laptop")],
         "figures": [name for name in names if is_picture(name)],
         "tables": {name: list(csv.reader(text.splitlines(keepends=True))) for name, text in tables.items()},
-        "data": read_json(ws.counts, "the counts of the pictures, made by notebooks/01_data.ipynb"),
+        "data": read_json(build_dir() / ws.preset.name / "data.json", "counts, made by notebooks/01_data.ipynb"),
         "evaluation": ws.judge_evaluation(ws.judge()),
         "provenance": provenance(best_device()),
     }

@@ -125,27 +125,25 @@ def check_writable(folder: Path) -> float:
 @lru_cache  # once in a process
 def _remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of processes of this machine that were killed."""
-    for path in folder.glob(".*.tmp"):
-        if (match := re.fullmatch(r"\..+\.(.+)-(\d+)\.tmp", path.name)) and match[1] == platform.node():
-            try:
-                os.kill(int(match[2]), 0)
-            except ProcessLookupError:
-                path.unlink(missing_ok=True)
-            except (OSError, OverflowError):  # alive, and another user's
-                pass
+    for path in folder.glob(f".*.{platform.node()}-*.tmp"):
+        try:
+            os.kill(int(path.stem.rpartition("-")[2]), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+        except (OSError, ValueError, OverflowError):  # alive, and another user's
+            pass
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Make the folder and keep it for this process while the block runs, by flock on its file .lock.
 
-    Raises UserError, which names the owner, if another process has it; a dead owner has it no longer. Of the processes
-    of `accelerate launch`, the first has it for all.
+    Raises UserError, which names the owner, if another process has it; a dead owner has it no longer.
     """
-    if os.environ.get("RANK", "0") != "0":
+    if os.environ.get("RANK", "0") != "0":  # of the processes of `accelerate launch`, the first has it for all
         yield
         return
-    path, new = folder / ".lock", not folder.exists()
+    path = folder / ".lock"
     lock = filelock.FileLock(path, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,8 +151,7 @@ def locked(folder: Path) -> Iterator[None]:
         path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
     except filelock.Timeout:
         owner = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        owner = owner or "another process"
-        raise UserError(f"{short(folder)}: {owner} is writing there; wait for it, or stop it") from None
+        raise UserError(f"{short(folder)}: {owner or 'another process'} is writing there; wait, or stop it") from None
     except OSError as error:
         raise write_error(path, error) from error
     try:
@@ -162,9 +159,6 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         lock.release()
-        if new:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # nothing was written
 
 
 def write_error(path: Path | str, error: OSError) -> Exception:

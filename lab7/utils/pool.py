@@ -8,24 +8,8 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.context import SpawnContext, SpawnProcess
 
 from lab7.utils.files import Failure
-
-
-class _Worker(SpawnProcess):
-    """A process that Ctrl-C in a terminal does not reach: its parent ends it, without a traceback of its own."""
-
-    def start(self) -> None:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a new process has the mask of its parent
-        try:
-            super().start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _Context(SpawnContext):
-    Process = _Worker
 
 
 @contextlib.contextmanager
@@ -33,10 +17,17 @@ def process_pool(workers: int, threads: int = 0) -> Iterator[ProcessPoolExecutor
     """A pool of spawned processes, each with so many threads of torch (0: as torch chooses), killed where the block
     ends by an exception. Raises Failure if one of them dies."""
     others = set(multiprocessing.active_children())
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, [signal.SIGINT]
+    )  # inherited: a terminal's Ctrl-C reaches us alone
     try:
-        pool = ProcessPoolExecutor(workers, _Context(), _start_worker, (threads,))
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (threads,))
+        for _ in range(workers):
+            pool.submit(int)  # starts a process
     except OSError as error:  # of their locks, which lie in /dev/shm
         raise Failure(f"no worker process can be started ({error.strerror}); is /dev/shm writable?") from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         yield pool
     except BaseException as error:
