@@ -23,6 +23,7 @@ from lab7.utils.files import (
     build_dir,
     data_dir,
     figures_dir,
+    locked,
     read_json,
     runs_dir,
     shipped_dir,
@@ -103,32 +104,35 @@ class Workspace:
         folder = self.runs / run_name(name, self.preset.train.seed)
         preset, result = arm_preset(arm, self.preset, self.settings), folder / "result.json"
         judge = self.judge(progress)
-        if arm.weights_from:
-            trained = self.run(arm.weights_from, progress)
-            if not result.exists():
-                copied = read_json(trained / "result.json", "a run's result")
-                copied |= {"name": folder.name, "settings": to_dict(preset), "weights_from": trained.name}
-                write_json(
-                    result, {key: copied[key] for key in copied if key not in ("accuracy", "best_of_n")}, checksum=True
+        with locked(folder, wait=True):  # another notebook may make it
+            if arm.weights_from:
+                trained = self.run(arm.weights_from, progress)
+                if not result.exists():
+                    copied = read_json(trained / "result.json", "a run's result")
+                    copied |= {"name": folder.name, "settings": to_dict(preset), "weights_from": trained.name}
+                    write_json(
+                        result,
+                        {key: copied[key] for key in copied if key not in ("accuracy", "best_of_n")},
+                        checksum=True,
+                    )
+            else:
+                trained = folder
+                places: dict[str, Any] = {"data": self.data, "runs": self.runs, "progress": progress}
+                evaluate = plateau_scores(judge, self.data)
+                train(preset, folder.name, resume=True, evaluate=evaluate, **places)
+            if "accuracy" not in read_json(result, "a run's result"):
+                score_run(
+                    folder,
+                    judge,
+                    second=self.second_judge(progress),
+                    data=self.data,
+                    weights=trained,
+                    preset=preset,
+                    settings=["num_candidates=1"],
+                    lists=(*LISTS, *arm.lists),
+                    device=best_device(),
+                    progress=progress,
                 )
-        else:
-            trained = folder
-            places: dict[str, Any] = {"data": self.data, "runs": self.runs, "progress": progress}
-            evaluate = plateau_scores(judge, self.data)
-            train(preset, folder.name, resume=folder.exists(), evaluate=evaluate, **places)
-        if "accuracy" not in read_json(result, "a run's result"):
-            score_run(
-                folder,
-                judge,
-                second=self.second_judge(progress),
-                data=self.data,
-                weights=trained,
-                preset=preset,
-                settings=["num_candidates=1"],
-                lists=(*LISTS, *arm.lists),
-                device=best_device(),
-                progress=progress,
-            )
         return folder
 
     def save_figure(self, figure: "Figure", name: str) -> None:

@@ -135,19 +135,19 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Make the folder and keep it for this process while the block runs, by flock on its file .lock.
 
-    Raises UserError, which names the owner, if another process has it; a dead owner has it no longer.
+    If another process has it, wait, or raise a UserError that names the owner. A dead owner has it no longer.
     """
     if os.environ.get("RANK", "0") != "0":  # of the processes of `accelerate launch`, the first has it for all
         yield
         return
     path = folder / ".lock"
-    lock = filelock.FileLock(path, timeout=0)
+    lock = filelock.FileLock(path, is_singleton=True)  # one for the process, which may enter it several times
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock.acquire(timeout=-1 if wait else 0)
         path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
     except filelock.Timeout:
         owner = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -157,7 +157,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if lock.lock_counter == 1:
+            path.unlink(missing_ok=True)
         lock.release()
 
 
