@@ -79,6 +79,8 @@ class Run:
         if plan.compile:
             self.model = torch.compile(self.model)
         self.plateau, self.step, self.seconds = Plateau(), 0, 0.0
+        self._losses: list[float] = []  # since the last line of metrics.jsonl, which was written at `_window`
+        self._window = 0.0
         loss = preset.diffusion
         self.loss_options = loss.target, loss.drop_probability, loss.timestep_sampling, loss.loss_weighting
         normaliser = fit_normaliser(self.pictures.images, preset.data.normalise).to(device)
@@ -90,7 +92,9 @@ class Run:
         self.finished = self.step == self.length.steps and (folder / "result.json").exists()
 
     def begin(self) -> None:
-        """Write the settings, drop metrics after the last checkpoint, and start the clock."""
+        """Start the clock, write the settings, and drop metrics after the last checkpoint."""
+        self._began = time.monotonic() - self.seconds
+        self._window += time.monotonic()
         if self.main:
             self.folder.mkdir(parents=True, exist_ok=True)
             if self.start:
@@ -102,9 +106,6 @@ class Run:
             self._print(f"{self.length.steps} steps of {self.length.batch} pictures in {self.precision} on {device}")
         self.accelerator.wait_for_everyone()
         self.model.train()
-        self._losses: list[float] = []  # since the last line of metrics.jsonl, which was written at `_window`
-        self._window = time.monotonic()
-        self._began = self._window - self.seconds
         self._bar = tqdm(
             total=self.length.steps, initial=self.step, desc=self.folder.name, unit="step", disable=not self.progress
         )
@@ -206,7 +207,8 @@ class Run:
         parts = {"model": self.net, "average": self.average, "optimizer": self.optimizer, "plateau": self.plateau}
         state = {name: {} if part is None else part.state_dict() for name, part in parts.items()}
         packed = io.BytesIO()
-        torch.save(state | {"step": self.step, "seconds": self.seconds, "before": self.before}, packed)
+        state |= {"step": self.step, "seconds": self.seconds, "before": self.before}
+        torch.save(state | {"losses": self._losses, "window": time.monotonic() - self._window}, packed)
         write_bytes(self.folder / "checkpoint.pt", packed.getbuffer())
 
     def _load_state(self, state: dict[str, Any]) -> None:
@@ -217,6 +219,7 @@ class Run:
             self.optimizer.load_state_dict(state["optimizer"])
             self.plateau.load_state_dict(state["plateau"])
             self.step, self.seconds, self.before = state["step"], state["seconds"], state["before"]
+            self._losses, self._window = state.get("losses", []), -state.get("window", 0.0)
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             path, reason = self.folder / "checkpoint.pt", str(error).splitlines()[0]
             raise UserError(f"{short(path)}: does not fit the run ({reason}); delete it to begin anew") from None

@@ -116,7 +116,11 @@ def test_stopped_and_resumed_gives_the_same_bytes(data, tmp_path, monkeypatch, s
     stored = tmp_path / "stopped" / "checkpoint.pt"
     assert (torch.load(stored, weights_only=True)["step"] if stored.exists() else 0) == checkpoint
     monkeypatch.setattr(loop, "draw", draw)
-    assert same_weights(run(data, tmp_path, *settings, name="stopped", resume=True), whole)
+    resumed = run(data, tmp_path, *settings, name="stopped", resume=True)
+    assert same_weights(resumed, whole)
+    assert [line["loss"] for line in losses(read_metrics(resumed))] == [
+        line["loss"] for line in losses(read_metrics(whole))
+    ]
 
 
 def test_an_existing_run_is_not_changed(data, copied, tmp_path):
