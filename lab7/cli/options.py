@@ -40,8 +40,6 @@ def _whole(name: str, low: int, high: int) -> Any:
 
 SomePath = Annotated[Path, _text("PATH", _path, Path)]  # absolute, with ~ expanded
 OptionalPath = Annotated[SomePath | None, arg(metavar="PATH", help_behavior_hint="")]
-Scenes = Annotated[int, _whole("scenes", 1, 1_000_000)]
-Samples = Annotated[int, _whole("samples", 1, 100_000)]
 Jobs = Annotated[int, _whole("jobs", 0, 1000), arg(help_behavior_hint="")]
 SeedOption = Annotated[int, _whole("seed", 0, 2**31 - 1)]
 Json = Annotated[bool, arg(help="Print one JSON document instead of lines.", help_behavior_hint="")]

@@ -2,29 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from lab7.cli.options import (
-    Json,
-    OptionalPath,
-    Samples,
-    Scenes,
-    SeedOption,
-    Settings,
-    SomePath,
-    ceiling_line,
-    print_result,
-    score_line,
-)
+from lab7.cli.options import Json, OptionalPath, SeedOption, Settings, SomePath, ceiling_line, print_result, score_line
 from lab7.config import SamplerName, get_preset, override
-from lab7.utils.files import UserError, data_dir, runs_dir, shipped_dir, short, write_json
+from lab7.utils.files import UserError, absolute, data_dir, runs_dir, shipped_dir, short, write_json
 
 
 def data(
-    scenes: Scenes = 6003, size: str = "64x64", seed: SeedOption = 0, out: OptionalPath = None, json: Json = False
+    scenes: int = 6003, size: str = "64x64", seed: SeedOption = 0, out: OptionalPath = None, json: Json = False
 ) -> int:
     """Render the stand-in pictures in the course's own layout; a second call continues where the first stopped.
 
@@ -56,7 +44,7 @@ def sample(
     steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
     guidance: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None,
     candidates: int = 1,
-    samples: Samples = 1,
+    samples: int = 1,
     seed: SeedOption = 0,
     json: Json = False,
 ) -> int:
@@ -173,8 +161,8 @@ def _conditions(given: Sequence[str]) -> list[list[str]]:
     from lab7.dataset.conditions import read_conditions
     from lab7.vocabulary import parse_condition
 
-    if len(given) == 1 and (given[0].endswith(".json") or Path(given[0]).is_file()):
-        return read_conditions(given[0])
+    if len(given) == 1 and (given[0].endswith(".json") or absolute(given[0]).is_file()):
+        return read_conditions(absolute(given[0]))
     return [parse_condition(text) for text in given]
 
 

@@ -63,8 +63,8 @@ def write_synthetic(
     from lab7.dataset.conditions import has_labels  # here, so that the processes that render start without torch
 
     out, (width, height) = Path(out), size
-    if scenes < 1:
-        raise UserError(f"the number of scenes must be at least 1, not {scenes}")
+    if not 1 <= scenes <= 1_000_000:
+        raise UserError(f"the number of scenes must be at most 1000000 and at least 1, not {scenes}")
     if not (8 <= width <= 4096 and 8 <= height <= 4096):
         raise UserError(f"the size must lie between 8x8 and 4096x4096 pixels, not {width}x{height}")
     wanted = {"made_by": "lab7 data", "scenes": scenes, "size": [width, height], "seed": seed, "look": look_hash(LOOK)}

@@ -20,19 +20,7 @@ from tqdm import tqdm
 from lab7.ablation.workspace import Workspace, open_workspace
 from lab7.report import bind as binding
 from lab7.report.notebooks import MADE_BY, Notebook, choose_parameters, execute, read_notebook
-from lab7.utils.files import (
-    ROOT,
-    UserError,
-    build_dir,
-    fix_places,
-    locked,
-    read_json,
-    sha256,
-    shipped_dir,
-    short,
-    write_json,
-    write_text,
-)
+from lab7.utils.files import ROOT, UserError, build_dir, locked, read_json, sha256, shipped_dir, short, write_json
 
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "pandas")  # what a figure may depend on
 TRAINS = "04_training"  # with every preset but quick, 05 and later read the runs that it makes
@@ -44,7 +32,6 @@ def run(preset: str = "quick", settings: Iterable[str] = ()) -> dict[str, Any]:
     Raises UserError for an unknown preset or parameter and while another process makes this report, Failure for a cell
     that fails and for a figure that is missing.
     """
-    fix_places()
     settings, pdf = list(settings), build_dir() / preset / "report.pdf"
     ws = open_workspace(preset)
     command = " ".join(["lab7 report --preset", preset, *(f"--set {setting}" for setting in settings)])
@@ -142,7 +129,7 @@ def store() -> None:
                 cell.outputs, cell.execution_count = done.outputs, done.execution_count
                 for output in cell.outputs:  # a widget is nothing without its kernel
                     output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-        write_text(path, nbformat.writes(content) + "\n")
+        nbformat.write(content, path)
     made = {name for record in records for name in record["figures"]}
     for path in (ROOT / "figures").glob("*"):
         if path.name not in made:

@@ -193,12 +193,14 @@ def test_what_a_run_has_written_is_compared_with_its_checksums(whole, tmp_path):
     assert files.read_json(config, "settings") == plain
 
 
-def test_two_trainings_of_one_name(run, tmp_path):
+def test_two_trainings_of_one_name_and_two_reports(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB7_BUILD", str(tmp_path / "build"))
     code = "import sys, time\nfrom pathlib import Path\nfrom lab7.utils.files import locked\n"
-    code += "with locked(Path(sys.argv[1])):\n    print(1, flush=True)\n    time.sleep(60)"
-    command = [sys.executable, "-c", code, str(tmp_path / "toy")]
+    code += "with locked(Path(sys.argv[1])), locked(Path(sys.argv[2])):\n    print(1, flush=True)\n    time.sleep(60)"
+    command = [sys.executable, "-c", code, str(tmp_path / "toy"), str(tmp_path / "build" / "smoke")]
     owner = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE)
     owner.stdout.readline()
     assert f"toy: process {owner.pid} on {platform.node()} is writing there" in refused(run, "toy", "max_steps=1")
+    assert f"smoke: process {owner.pid} on {platform.node()} is writing there" in refused(build.run, "smoke")
     owner.kill(), owner.wait()
     assert run("toy", "max_steps=1") == tmp_path / "toy"
