@@ -75,7 +75,8 @@ def kills(
             if command not in expected:
                 place = home / f"{command}_whole"
                 begin = time.monotonic()
-                _whole(place, pictures, first)
+                if error := _whole(place, pictures, first):
+                    raise Failure(f"{command}, not killed: {error}")
                 expected[command] = _content(place), time.monotonic() - begin
             place = home / f"{command}_{number}"
             process, moment = _start(place, pictures, first), chance.uniform(0.1, 1.0) * expected[command][1]
