@@ -77,8 +77,9 @@ class Workspace:
         from lab7.judge.training import train_judge
 
         path = self.data / "weights" / f"{name}.safetensors"
-        if not path.exists():
-            train_judge(path, self.preset.judge, progress=progress, **options)
+        with locked(path.parent, wait=True):  # of several processes that need it, one trains it
+            if not path.with_suffix(".json").exists():  # its record, which is written last
+                train_judge(path, self.preset.judge, progress=progress, **options)
         return load_judge(path)
 
     def judge_evaluation(self, judge: Judge) -> dict[str, Any] | None:
