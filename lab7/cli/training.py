@@ -48,7 +48,11 @@ def train(
         plan = from_dict(read_json(stored, "a run's settings"), where=short(stored))
     else:
         plan = get_preset(preset or "quick")
-    plan = override(plan, settings)
+    before, plan = plan, override(plan, settings)
+    if plan.model.network == "report" and plan.efficient != before.efficient:
+        raise UserError(
+            "widths, blocks and the like are settings of network=efficient, but the network is the report's"
+        )
     open_run(runs_dir() / name, plan, resume)  # refuses before the judge is read
     judge = None if no_score and not plan.train.evaluate_every else default_judge(best_device())
     second = None if no_score else second_judge(best_device())
