@@ -22,7 +22,7 @@ BELOW = {
     "diffusion_classifier": "vocabulary schedule diffusion",
     "pipeline": "utils config dataset schedule unet efficient_unet samplers diffusion_classifier",
     "training": "utils config dataset schedule diffusion diffusion_classifier pipeline",
-    "judge": "utils vocabulary dataset",
+    "judge": "utils vocabulary config dataset",
     "plots": "utils vocabulary dataset unet judge",
     "ablation": "utils vocabulary config dataset schedule diffusion unet diffusion_classifier pipeline "
     "training judge plots",

@@ -1,6 +1,5 @@
 """How a run is scored: pictures of every condition, read by two judges; and how pictures in a folder are scored."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +10,8 @@ from torch import Tensor
 
 from lab7.config import Preset, override
 from lab7.dataset.conditions import conditions_tensor, load_list
-from lab7.dataset.images import read_png, to_float, to_uint8
+from lab7.dataset.drawn import find_drawn
+from lab7.dataset.images import decode, to_float, to_uint8
 from lab7.judge import evaluation
 from lab7.judge.blobs import has_duplicate
 from lab7.judge.error_types import readings, tally
@@ -143,27 +143,16 @@ def _identity(judge: Judge) -> dict[str, Any]:
 
 
 def count_pictures(judge: Judge, folder: Path, conditions: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Score pictures NNN.png or NNN_K.png, of any size, where NNN is the condition's place in the list.
+    """Score the pictures of a folder, of any size; see dataset.drawn for their names, and for when UserError is raised.
 
-    Raises UserError for a folder without such pictures, a condition without one, or a number beyond the list.
+    "left_out" holds the names of pictures that are not counted.
     """
-    if not folder.is_dir():
-        raise UserError(f"{short(folder)}: no such folder; 'lab7 sample --out DIR' makes one")
-    names = {path: re.fullmatch(r"(\d+)(?:_\d+)?\.png", path.name) for path in sorted(folder.iterdir())}
-    numbers = {path: int(match[1]) for path, match in names.items() if match}
-    if not numbers:
-        raise UserError(f"{short(folder)}: holds no pictures named 000.png or 000_0.png")
-    last, total = max(numbers.values()), len(conditions)
-    if last >= total:
-        raise UserError(f"{short(folder)}: has a picture {last:03d}, but only {total} conditions are given")
-    if missing := sorted(set(range(total)) - set(numbers.values())):
-        raise UserError(
-            f"{short(folder)}: {len(missing)} of {total} conditions have no picture, {missing[0]:03d}.png first; draw "
-            "them all, or give the conditions that were drawn"
-        )
-    outputs = judge.probabilities(torch.stack([read_png(path, 64) for path in numbers]))
+    numbers, left_out = find_drawn(folder, len(conditions))
+    paths = list(numbers)
+    parts = [paths[start : start + 1024] for start in range(0, len(paths), 1024)]  # 50 MB each
+    outputs = torch.cat([judge.probabilities(to_float(torch.from_numpy(decode(part, 64)))) for part in parts])
     labels = conditions_tensor([conditions[number] for number in numbers.values()])
-    counts = {"pictures": len(numbers), "conditions": total}
+    counts = {"pictures": len(numbers), "conditions": len(conditions), "left_out": left_out}
     return counts | evaluation.scores(outputs, labels) | {"judge": _identity(judge)}
 
 

@@ -63,7 +63,7 @@ def sample(
         samples: Pictures of each condition.
         seed: The same seed gives the same pictures.
     """
-    from lab7.dataset.images import save_grid, save_png
+    from lab7.dataset.drawn import write_drawn
     from lab7.pipeline import load_pipeline
     from lab7.utils.provenance import best_device
 
@@ -72,11 +72,7 @@ def sample(
     drawing: dict[str, Any] = {"sampler": sampler, "num_steps": steps, "guidance_scale": guidance}
     drawing |= {"num_candidates": candidates, "samples": samples, "seed": seed}
     images = pipeline(entries, progress=True, **drawing)
-    names = [f"{index:03d}_{k}.png" for index in range(len(entries)) for k in range(samples)]
-    for name, image in zip(names, images, strict=True):
-        save_png(image, out / name)
-    save_grid(images, out / "grid.png", columns=samples if samples > 1 else 8)
-    write_json(out / "conditions.json", entries)
+    names = write_drawn(out, images, entries, samples)
     value = {"out": str(out), "pictures": names, "conditions": entries}
     return print_result(json, value, f"{short(out)}: {len(names)} pictures of {len(entries)} conditions, grid.png")
 
@@ -99,7 +95,7 @@ def judge(
     Example: lab7 judge --images drawn --conditions drawn/conditions.json
 
     Args:
-        images: Folder with 000.png or 000_0.png, 000_1.png ...: one number a condition.
+        images: Folder with 000.png or 000_0.png, 000_1.png ...: one number a condition, from 000 on.
         conditions: The JSON file of conditions that the pictures were drawn from, or the conditions themselves.
         weights: A judge's file; with --train, the one to start from. The default is the course's, else the shipped one.
         compare: Instead: compare two scored runs, by name or folder. Join several seeds of one arm by commas.
@@ -140,7 +136,11 @@ def judge(
 
     assert images is not None
     scores = count_pictures(reader, images, _conditions(conditions))
-    lines = [f"{scores['pictures']} pictures, {reader.name}", score_line("top-k", scores["top_k"])]
+    lines = [f"{scores['pictures']} pictures, {reader.name}"]
+    if left_out := scores["left_out"]:
+        names = ", ".join(left_out[:3]) + (f" and {len(left_out) - 3} more" if len(left_out) > 3 else "")
+        lines += [f"left out, of another drawing or named otherwise: {names}"]
+    lines += [score_line("top-k", scores["top_k"])]
     return print_result(json, scores, *lines, score_line("exact", scores["exact"]), ceiling_line(reader))
 
 

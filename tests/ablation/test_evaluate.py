@@ -8,6 +8,7 @@ import torch
 from lab7.ablation import evaluate
 from lab7.config import get_preset, override
 from lab7.dataset.conditions import conditions_tensor
+from lab7.dataset.drawn import write_drawn
 from lab7.dataset.images import save_png
 from lab7.dataset.normalizer import Normaliser
 from lab7.judge.metrics import wilson
@@ -116,8 +117,10 @@ def test_pictures_in_a_folder_are_counted(judge, tmp_path):
     for name, thing in (("000_0", "red cube"), ("000_1", "blue cube"), ("001", "cyan sphere"), ("002", "red cube")):
         save_png(painted(CLASSES.index(thing)), tmp_path / f"{name}.png")
     (tmp_path / "grid.png").write_bytes(b"not read")
+    (tmp_path / ".#000_0.png").symlink_to("nowhere")
+    (tmp_path / "test_3.jpg").write_bytes(b"not read")
     found = evaluate.count_pictures(judge, tmp_path, CONDITIONS)
-    assert found["pictures"] == 4 and found["top_k"]["total"] == 1 + 1 + 2 + 3
+    assert found["pictures"] == 4 and found["top_k"]["total"] == 1 + 1 + 2 + 3 and found["left_out"] == ["test_3.jpg"]
     with pytest.raises(UserError, match="has a picture 002, but only 2 conditions"):
         evaluate.count_pictures(judge, tmp_path, CONDITIONS[:2])
     with pytest.raises(UserError, match=r"1 of 4 conditions have no picture, 003\.png first"):
@@ -127,3 +130,38 @@ def test_pictures_in_a_folder_are_counted(judge, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no pictures named"):
         evaluate.count_pictures(judge, tmp_path / "empty", CONDITIONS)
+
+
+def test_pictures_of_an_earlier_drawing_are_left_out(judge, tmp_path):
+    write_drawn(tmp_path, torch.zeros(4, 3, 64, 64), [["red cube"]] * 2, samples=2)
+    write_drawn(tmp_path, torch.ones(2, 3, 64, 64), [["red cube"]] * 2, samples=1)
+    found = evaluate.count_pictures(judge, tmp_path, [["red cube"]] * 2)
+    assert found["pictures"] == found["top_k"]["total"] == 2 and found["left_out"] == ["000_1.png", "001_1.png"]
+    save_png(torch.zeros(3, 64, 64), tmp_path / "001_0.png")
+    with pytest.raises(
+        UserError, match=r"001_0\.png: is not the picture that 'lab7 sample' drew; draw anew, or delete"
+    ):
+        evaluate.count_pictures(judge, tmp_path, [["red cube"]] * 2)
+    (tmp_path / "pictures.json").unlink()
+    assert evaluate.count_pictures(judge, tmp_path, [["red cube"]] * 2)["pictures"] == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["1.png", "2.png"], "has a picture 002, but only 2 conditions are given; yours begin with 001, so count from"),
+        (
+            ["label_0.png", "label_1.png"],
+            "holds no pictures named 000.png or 000_0.png.*, but label_0.png and 1 others",
+        ),
+        (["0.png", "000_0.png", "1.png"], "0.png and 000_0.png are the same sample"),
+        (["0.png", "000.png", "1.png"], "0.png and 000.png are the same sample"),
+    ],
+)
+def test_pictures_named_otherwise(judge, tmp_path, names, message):
+    for name in names:
+        save_png(torch.zeros(3, 8, 8), tmp_path / name)
+    with pytest.raises(UserError, match=message):
+        evaluate.count_pictures(judge, tmp_path, [["red cube"]] * 2)
+    with pytest.raises(UserError, match=f"{names[0]}: is a file; give a folder of pictures named 000.png"):
+        evaluate.count_pictures(judge, tmp_path / names[0], [["red cube"]] * 2)

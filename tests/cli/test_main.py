@@ -102,7 +102,18 @@ def test_a_setting_may_be_repeated_or_joined(capsys):
 
 
 def test_train_without_pictures(capsys):
-    assert "train.json: no such file; run `lab7 data`" in refused(capsys, "train", "--preset", "smoke", "--no-score")
+    message = refused(capsys, "train", "--preset", "smoke", "--no-score")
+    assert "train.json: no such file; run `lab7 data`" in message
+
+
+def test_a_mistyped_folder_of_pictures(capsys, place, monkeypatch):
+    monkeypatch.setenv("LAB7_DATA", "corse")
+    pictures = ["--images", "x", "--conditions", "red cube"]
+    for words in (["train", "--preset", "smoke"], ["judge", *pictures], ["report"], ["ablate"]):
+        assert "corse: no such folder; mend its name, or render pictures there" in refused(capsys, *words)
+    code, out, _ = call(capsys, "doctor")
+    assert code == 1 and "FAIL  data" in out and not (place / "corse").exists()
+    assert call(capsys, "data", "--scenes", 1)[0] == 0 and (place / "corse" / "train.json").exists()
 
 
 def test_train_with_a_corrupt_picture(capsys, course_folder, monkeypatch):
@@ -131,7 +142,12 @@ def test_sample_draws_every_condition(capsys, place, weights):
     code, out, _ = call(capsys, *draw, "--conditions", *CONDITIONS, "--samples", 2, "--out", "a")
     assert code == 0 and out.startswith("a: 4 pictures of 2 conditions")
     names = ["000_0.png", "000_1.png", "001_0.png", "001_1.png"]
-    assert sorted(path.name for path in (place / "a").iterdir()) == [*names, "conditions.json", "grid.png"]
+    assert sorted(path.name for path in (place / "a").iterdir()) == [
+        *names,
+        "conditions.json",
+        "grid.png",
+        "pictures.json",
+    ]
     with Image.open(place / "a" / "000_0.png") as picture:
         assert picture.size == (64, 64)
 
