@@ -112,7 +112,8 @@ def _sources(ws: Workspace) -> list[str]:
     shipped = [path for name in ("weights", "runs") for path in (shipped_dir() / name).rglob("*") if path.is_file()]
     lists = [*shipped_dir().glob("*.json"), *ws.data.glob("*.json"), *ws.data.glob("checkpoint.pth")]
     lines = [f"{name} {metadata.version(name)}" for name in PACKAGES]
-    lines += sorted(f"{path} {sha256(path)}" for path in [*Path(__file__).parents[1].rglob("*.py"), *shipped, *lists])
+    files = [*Path(__file__).parents[1].rglob("*.py"), *shipped, *lists]
+    lines += sorted(f"{path} {sha256(path)}" for path in files if path.is_file())  # no link to nowhere
     with os.scandir(ws.data / "iclevr") as pictures:
         stats = [(picture.name, picture.stat()) for picture in pictures if picture.is_file()]  # no link to nowhere
     return lines + sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)

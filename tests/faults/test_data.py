@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from lab7.dataset.images import cache_path, read_picture
 from lab7.dataset.layout import load_pictures
 from lab7.dataset.synthetic import render_pictures, write_synthetic
 from lab7.judge.networks import build_classifier, default_judge, load_judge, save_judge
+from lab7.report import build
 from lab7.utils.files import ROOT, UserError, sha256, shipped_dir, write_json
 
 
@@ -123,6 +125,7 @@ def test_links_to_nowhere_and_lock_files_of_editors(folder, monkeypatch):
     monkeypatch.setenv("LAB7_DATA", str(folder))
     (folder / "checkpoint.pth").symlink_to("nowhere")
     assert "checkpoint.pth: no such file" in refusal(default_judge)
+    assert build._sources(SimpleNamespace(data=folder))  # what the report is made from
 
 
 def test_pictures_whose_labels_lie_elsewhere(folder, monkeypatch):
