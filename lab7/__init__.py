@@ -22,6 +22,7 @@ _NAMES = {
     "ablation.arms": "ARMS",
     "judge.blobs": "has_duplicate",
     "judge.metrics": "Score wilson difference",
+    "exercises.check": "check",
     "utils.files": "read_json shipped_dir",
     "widgets": "browse_scenes compose_scene denoising_walk epoch_walk schedule_explorer show show_source train_live",
 }

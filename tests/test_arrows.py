@@ -27,8 +27,9 @@ BELOW = {
     "ablation": "utils vocabulary config dataset schedule diffusion unet diffusion_classifier pipeline "
     "training judge plots",
     "widgets": "utils vocabulary config dataset schedule diffusion samplers pipeline training judge plots",
+    "exercises": "utils",
     "report": "utils config dataset pipeline ablation",
-    "cli": "utils vocabulary config dataset pipeline training judge ablation report",
+    "cli": "utils vocabulary config dataset pipeline training judge ablation report exercises",
 }
 """What each room and each module at the top may import."""
 

@@ -1,4 +1,4 @@
-"""The command line: `lab7 doctor|data|train|score|sample|judge|ablate|report`.
+"""The command line: `lab7 doctor|data|train|score|sample|judge|ablate|report|exercises`.
 
 Progress goes to stderr, results to stdout (`--json` for machines). Exit code 0: done; 1: failed; 2: bad input;
 130 and 143: stopped by Ctrl-C (SIGINT) and by SIGTERM.
@@ -17,6 +17,7 @@ from typing import Any
 import tyro
 
 from lab7.cli.doctor import doctor
+from lab7.cli.exercises import exercises
 from lab7.cli.options import Json, PresetName, Settings, print_result
 from lab7.cli.pictures import data, judge, sample
 from lab7.cli.training import ablate, score, train
@@ -41,7 +42,7 @@ def report(preset: PresetName = "quick", settings: Settings = (), json: Json = F
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    command.__name__: command for command in (doctor, data, train, score, sample, judge, ablate, report)
+    command.__name__: command for command in (doctor, data, train, score, sample, judge, ablate, report, exercises)
 }
 
 

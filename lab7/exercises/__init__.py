@@ -1,0 +1,1 @@
+"""The exercises of the notebooks: their gaps, checks and the key, all from one source."""
