@@ -21,7 +21,9 @@ _INPUTS: dict[str, Callable[[Generator], Tensor]] = {  # by name; all others are
     "w": lambda g: 1 + 3 * rand((), generator=g),
     "gradient": lambda g: randn(5, generator=g) * (3 if g.initial_seed() % 2 else 0.1),  # long and short ones
     "labels": lambda g: (torch.arange(24) % 9 == 0).float() * (torch.arange(24) <= 9 * (g.initial_seed() % 3)),
-    "probabilities": lambda g: 0.55 * rand(24, generator=g) ** 2 + 0.5 * rand((), generator=g) * _INPUTS["labels"](g),
+    "probabilities": lambda g: (
+        0.55 * rand(24, generator=g) ** 2 + (0.2 + 0.5 * rand((), generator=g)) * _INPUTS["labels"](g)
+    ),
 }
 
 
