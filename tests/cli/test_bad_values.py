@@ -45,6 +45,7 @@ TABLE = {
                "--submit": ["", "pbs"], "--set": ["epochs", "epochs=0"], "--record": PATHS},
     "report": {"--preset": ["", "huge"], "--set": ["", "seed", "seed=", "seed=x", "sead=1", "seed=1.5", "seed=NaN"]},
     "doctor": {"--json": ["maybe"]},
+    "exercises": {"--solutions": ["maybe"]},
 }  # fmt: skip
 NEEDED = {"sample": {"--conditions": ["red cube"], "--out": ["out"]}, "judge": {"--conditions": ["red cube"]}}
 NEEDED["score"] = {"": ["nowhere"]}
