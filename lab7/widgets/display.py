@@ -10,9 +10,11 @@ from typing import Any
 
 import ipywidgets
 import matplotlib
+import numpy as np
 import torch.nn.functional as F
 from IPython.display import Code, display
 from IPython.display import Image as DisplayedImage
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -45,10 +47,9 @@ def alt_text(figure: Figure) -> str:
     for axis in figure.axes:
         names = [axis.get_title("left") or axis.get_title()]
         if axis.images:
-            rows, columns = (
-                ", ".join(t.get_text() for t in ticks) for ticks in (axis.get_yticklabels(), axis.get_xticklabels())
-            )
-            names += [f"rows: {rows}" if rows else "", f"columns: {columns}" if columns else ""]
+            for side, ticks in ("rows", axis.get_yticklabels()), ("columns", axis.get_xticklabels()):
+                labels = ", ".join(tick.get_text() for tick in ticks)
+                names.append(f"{side}: {labels}" if labels else "")
         elif axis.get_xlabel() or axis.get_ylabel():
             names.append(f"{axis.get_ylabel() or 'values'} against {axis.get_xlabel() or 'the rows'}")
             names.append(", ".join(axis.get_legend_handles_labels()[1]))
@@ -67,14 +68,12 @@ def strip(pictures: Sequence[Tensor], captions: Sequence[str] = (), side: int = 
     """Pictures (3, H, W), uint8 or in [-1, 1], side by side, each enlarged without smoothing to `side` pixels; under
     each its caption, of several lines perhaps. A line that begins with a cross is in another colour."""
     lines = max((caption.count("\n") + 1 for caption in captions), default=0)
-    sheet = Image.new(
-        "RGB", (len(pictures) * (side + MARGIN) - MARGIN, side + lines * LINE + (MARGIN if lines else 0)), "white"
-    )
+    below = lines * LINE + MARGIN if lines else 0
+    sheet = Image.new("RGB", (len(pictures) * (side + MARGIN) - MARGIN, side + below), "white")
     draw = ImageDraw.Draw(sheet)
     for k, picture in enumerate(pictures):
-        shown = F.interpolate(
-            (picture if picture.dtype.is_floating_point is False else to_uint8(picture))[None].cpu(), size=(side, side)
-        )
+        raw = to_uint8(picture) if picture.is_floating_point() else picture.cpu()
+        shown = F.interpolate(raw[None], size=(side, side))  # (1, 3, side, side)
         sheet.paste(Image.fromarray(shown[0].permute(1, 2, 0).numpy()), (k * (side + MARGIN), 0))
         for line, text in enumerate(captions[k].split("\n") if captions else []):
             place = k * (side + MARGIN), side + 3 + line * LINE
@@ -107,6 +106,13 @@ class Control(ipywidgets.VBox):
         return data | {"text/plain": f"{self.alt}. {STATIC}", "image/jpeg": still}, {"image/jpeg": {"alt": self.alt}}
 
 
+def as_picture(figure: Figure) -> Image.Image:
+    """A figure at its own size in pixels."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
 def encode(picture: Image.Image, kind: str, **options: Any) -> bytes:
     """The bytes of a picture's file."""
     buffer = io.BytesIO()
@@ -127,7 +133,7 @@ def stepper(labels: Sequence[str], description: str, milliseconds: int = 250) ->
         options=[(label, k) for k, label in enumerate(labels)], description=description, layout=WIDE
     )
     play = ipywidgets.Play(max=len(labels) - 1, interval=milliseconds, tooltip="play")
-    back, on = (ipywidgets.Button(description=f"{word} step", layout={"width": "90px"}) for word in ("back a", "on a"))
+    back, on = (ipywidgets.Button(description=f"step {word}", layout={"width": "100px"}) for word in ("back", "on"))
     ipywidgets.jslink((play, "value"), (slider, "index"))
     back.on_click(lambda _button: setattr(slider, "index", max(slider.index - 1, 0)))
     on.on_click(lambda _button: setattr(slider, "index", min(slider.index + 1, len(labels) - 1)))

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets
-import numpy as np
 from IPython.display import display
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from lab7.config import Preset
 from lab7.plots.style import COLOURS, styled, subplots
 from lab7.training.loop import train
-from lab7.widgets.display import WIDE, Control
+from lab7.widgets.display import WIDE, Control, as_picture
 
 EVERY = 0.5  # seconds between two pictures of the curve
 
@@ -26,9 +24,7 @@ def loss_picture(losses: list[float], steps: int) -> Image.Image:
     figure, axis = subplots(width=5.6, height=2.4)
     axis.plot(range(1, len(losses) + 1), losses, color=COLOURS[0], marker=".")
     axis.set(xlim=(0, steps), yscale="log", xlabel="step", ylabel="loss of the batch")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    return as_picture(figure)
 
 
 async def train_live(preset: Preset, name: str, **options: Any) -> Path:

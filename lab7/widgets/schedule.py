@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import ipywidgets
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from lab7.dataset.normalizer import Normaliser
 from lab7.diffusion import add_noise
 from lab7.plots.style import COLOURS, styled, subplots
 from lab7.schedule import NoiseSchedule
-from lab7.widgets.display import MARGIN, WIDE, Control, connect, strip
+from lab7.widgets.display import MARGIN, WIDE, Control, as_picture, connect, strip
 
 
 def noisy_picture(picture: Tensor, normaliser: Normaliser, schedule: NoiseSchedule, t: int, seed: int = 0) -> Tensor:
@@ -40,9 +39,7 @@ def curve_sheet(schedule: NoiseSchedule) -> tuple[Image.Image, np.ndarray]:
     for axis, (name, values) in zip(axes, curves(schedule).items(), strict=True):
         axis.plot(t, values, color=COLOURS[0])
         axis.set(title=name, xlabel="t")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    sheet = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    sheet = as_picture(figure)
     points = [axis.transData.transform(np.stack([t, line], 1)) for axis in axes for line in [axis.lines[0].get_ydata()]]
     return sheet, np.abs(np.stack(points) - [0, sheet.height])  # matplotlib counts from below, Pillow from above
 

@@ -213,10 +213,10 @@ def test_a_denoising_is_walked_through(pipeline):
     slider, buttons = parts(control, "SelectionSlider")["time"], parts(control, "Button")
     assert [label for label, _ in slider.options] == [f"t = {t}" for _, t, _, _ in states]
     first = control.view.value
-    buttons["on a step"].click()
+    buttons["step on"].click()
     assert slider.index == 1 and control.view.value != first and f"t = {states[1][1]}" in control.alt
-    buttons["back a step"].click()
-    buttons["back a step"].click()
+    buttons["step back"].click()
+    buttons["step back"].click()
     assert slider.index == 0 and control.view.value == first
     (play,) = parts(control, "Play").values()
     assert play.max == len(states) - 1
