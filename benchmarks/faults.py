@@ -49,9 +49,7 @@ TIMES = {"seconds", "images_per_second", "scored", "checksum", "crc32", "weights
 LEFT_OVERS = (".*.tmp", ".binding_*", ".lock")
 
 
-def kills(
-    count: int = 60, seed: int = 0, commands: tuple[str, ...] = ("data", "train", "ablate", "report")
-) -> dict[str, int]:
+def kills(count: int = 60, seed: int = 0, commands: tuple[str, ...] = tuple(COMMANDS)) -> dict[str, int]:
     """Kill commands (kill -9) at random moments, give them again, and compare with a run that was not killed.
 
     Args:
@@ -98,9 +96,7 @@ def kills(
     return _finish(faults, rounds)
 
 
-def stops(
-    count: int = 60, seed: int = 0, commands: tuple[str, ...] = ("data", "train", "ablate", "report")
-) -> dict[str, int]:
+def stops(count: int = 60, seed: int = 0, commands: tuple[str, ...] = tuple(COMMANDS)) -> dict[str, int]:
     """Send commands Ctrl-C (SIGINT) and SIGTERM at random moments: one line, exit code 130 or 143, no process left.
 
     Every other signal goes to the command and all its children at once, as from a terminal.

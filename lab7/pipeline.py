@@ -209,9 +209,10 @@ def _read_weights(path: Path | str) -> tuple[Path, dict[str, Tensor], dict[str, 
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
         record = path.with_name("result.json")
-        recorded = read_json(record, "a run's result").get("weights_sha256") if record.exists() else None
-        if path.name == "weights.safetensors" and recorded not in (None, sha256(path)):
-            raise ValueError("damaged or exchanged: its checksum is not the one in result.json")
+        if path.name == "weights.safetensors" and record.exists():
+            recorded = read_json(record, "a run's result").get("weights_sha256")
+            if recorded not in (None, sha256(path)):
+                raise ValueError("damaged or exchanged: its checksum is not the one in result.json")
     except (SafetensorError, ValueError, OSError) as error:
         raise _not_ours(path, error) from None
     return path, {name: v.float() if v.is_floating_point() else v for name, v in tensors.items()}, metadata

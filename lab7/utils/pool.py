@@ -17,9 +17,8 @@ def process_pool(workers: int, threads: int = 0) -> Iterator[ProcessPoolExecutor
     """A pool of spawned processes, each with so many threads of torch (0: as torch chooses), killed where the block
     ends by an exception. Raises Failure if one of them dies."""
     others = set(multiprocessing.active_children())
-    before = signal.pthread_sigmask(
-        signal.SIG_BLOCK, [signal.SIGINT]
-    )  # inherited: a terminal's Ctrl-C reaches us alone
+    # The workers inherit this, so that a terminal's Ctrl-C reaches their parent alone.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (threads,))
         for _ in range(workers):
