@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         line, code = str(error), 2
     except KeyboardInterrupt as error:
+        exec("")  # forgets an interrupt within an exec, as imports hold: `python -m` would end by the signal itself
         line, code = "stopped; what was finished is kept", 143 if isinstance(error, Terminated) else 130
     except (Failure, MemoryError) as error:
         line, code = str(error) or "there is not enough memory; choose smaller settings", 1
