@@ -49,7 +49,7 @@ def snapshot_figure(snapshots: Sequence[Snapshot], conditions: Sequence[Sequence
     """Rows: moments of the training. Columns: conditions, each always from the same noise (Tables 2 and 3)."""
     pictures = [np.array_split(np.moveaxis(one.strip, -1, 0), len(conditions), axis=2) for one in snapshots]
     rows = [f"epoch {s.epoch:.3g}" if snapshots[-1].epoch >= 1 else f"step {s.step}" for s in snapshots]
-    return picture_grid(pictures, rows, ["\n".join(names) for names in conditions], cell=0.78)
+    return picture_grid(pictures, rows, ["\n".join(names) for names in conditions], cell=0.92)
 
 
 def snapshot_table(snapshots: Sequence[Snapshot]) -> pd.DataFrame:
