@@ -1,6 +1,7 @@
 """The install: one set of dependencies in all files, what the Makefile promises, what an import needs."""
 
 import itertools
+import json
 import os
 import pkgutil
 import re
@@ -274,3 +275,11 @@ def script(path: Path, text):
     path.unlink(missing_ok=True)
     path.write_text(text)
     path.chmod(0o755)
+
+
+@pytest.mark.parametrize("run", ["report_up_down", "report_up", "laptop"])
+def test_accuracies_in_the_readme_are_those_of_the_recorded_runs(run):
+    (row,) = (line for line in read("README.md").splitlines() if f"(`{run}`)" in line)
+    accuracy = json.loads((ROOT / "data" / "runs" / run / "result.json").read_text())["accuracy"]
+    for name in ("test", "new_test"):
+        assert "{accuracy:.3f} [{low:.3f}, {high:.3f}]".format(**accuracy[name]["top_k"]) in row
