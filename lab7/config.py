@@ -15,8 +15,8 @@ SamplerName = Literal["ddpm", "ddim", "dpm_solver_pp", "sde_dpm_solver_pp"]
 class DataConfig:
     """The pictures."""
 
-    scenes: Count = 6003  # of the stand-in; three pictures each
-    scene_seed: Seed = 0  # of the stand-in
+    scenes: Count = 6003  # of the synthetic pictures, three of each scene
+    scene_seed: Seed = 0  # of the synthetic pictures
     image_size: Annotated[int, Range(8, 1024)] = 64  # pixels; pictures are squashed to a square of this side
     normalise: Literal["deviation", "plain"] = "deviation"  # see dataset/normalizer.py; plain is [-1, 1]
     holdout_pairs: bool = False  # leave out the pictures that hold one of 24 pairs of classes
@@ -136,7 +136,7 @@ _SECTIONS: dict[str, Any] = {f.name: f.default_factory for f in fields(Preset) i
 def get_preset(name: str) -> Preset:
     """The preset of that name; UserError with the known names otherwise."""
     if name not in PRESETS:
-        raise UserError(f"unknown preset '{name}'{settings.suggest(name, PRESETS)}; known: {', '.join(PRESETS)}")
+        raise UserError(f"unknown preset '{name}'{settings.suggest(name, PRESETS)}")
     return PRESETS[name]
 
 
@@ -157,8 +157,10 @@ def override(preset: Preset, changes: Iterable[str]) -> Preset:
         if not equals:
             raise UserError(f"setting '{change}' is not of the form field=value, such as batch_size=16")
         section, name = _find_field(path.strip())
-        part = _changed(getattr(preset, section), name, text.strip(), path.strip())
-        preset = replace(preset, **{section: part})
+        part = getattr(preset, section)
+        kind = get_type_hints(type(part), include_extras=True)[name]
+        value = settings.parse_value(kind, text.strip(), path.strip())
+        preset = replace(preset, **{section: replace(part, **{name: value})})
     if preset.sampling.guidance_from > preset.sampling.guidance_to:
         raise UserError("guidance_from must not be greater than guidance_to")
     return preset
@@ -177,21 +179,12 @@ def to_dict(preset: Preset) -> dict[str, Any]:
 
 def from_dict(values: dict[str, Any], where: str = "config") -> Preset:
     """The preset that `to_dict` wrote; UserError for a field that this version does not know, or a bad value."""
-    preset = Preset(name=values["name"], what=values["what"])
-    for section in _SECTIONS:
-        for name, value in values.get(section, {}).items():
-            if f"{section}.{name}" not in field_names():
-                advice = "it was made by another version of lab7, train the run again"
-                raise UserError(f"{where}: unknown setting '{section}.{name}'; {advice}")
-            part = _changed(getattr(preset, section), name, _text(value), f"{where}: {name}")
-            preset = replace(preset, **{section: part})
-    return preset
-
-
-def _changed(part: Any, name: str, text: str, path: str) -> Any:
-    """A section with one field changed to the value that a text stands for; UserError names it by its path."""
-    kind = get_type_hints(type(part), include_extras=True)[name]
-    return replace(part, **{name: settings.parse_value(kind, text, path)})
+    stored = {f"{section}.{name}": value for section in _SECTIONS for name, value in values.get(section, {}).items()}
+    try:
+        preset = Preset(name=values["name"], what=values["what"])
+        return override(preset, [f"{path}={_text(value)}" for path, value in stored.items()])
+    except UserError as error:
+        raise UserError(f"{where}: {error}; was it made by another version of lab7? Train the run again") from None
 
 
 def _text(value: Any) -> str:
@@ -204,8 +197,8 @@ def _find_field(path: str) -> tuple[str, str]:
     if len(matches) > 1:
         raise UserError(f"setting '{path}' is ambiguous; say {' or '.join(matches)}")
     if not matches:
-        suggestion = settings.suggest(path, known + [name.split(".")[1] for name in known])
-        raise UserError(f"unknown setting '{path}'{suggestion}; known: {', '.join(known)}")
+        short_names = [name.split(".")[1] for name in known]
+        raise UserError(f"unknown setting '{path}'{settings.suggest(path, [*short_names, *known])}")
     section, name = matches[0].split(".")
     return section, name
 

@@ -203,7 +203,9 @@ def _read_weights(path: Path | str) -> tuple[Path, dict[str, Tensor], dict[str, 
     """The file (see weights_file), its tensors in float32, and what is written beside them."""
     path = weights_file(path)
     if not path.exists():
-        raise UserError(f"{short(path)}: no such weights; train some with 'lab7 train', or name another file")
+        recorded = "this run is recorded without weights; of the shipped runs only 'laptop' has some"
+        reason = recorded if path.with_name("result.json").exists() else "no such weights"
+        raise UserError(f"{short(path)}: {reason}; train some with 'lab7 train', or name another file")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -4,6 +4,7 @@ A class is a colour and a shape: index = 8 * shape + colour.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -56,8 +57,14 @@ def check_condition(names: Sequence[str], where: str = "") -> list[str]:
 
 
 def parse_condition(text: str) -> list[str]:
-    """ "red cube, cyan sphere" -> ["red cube", "cyan sphere"]; raises UserError as check_condition does."""
-    return check_condition([part.strip() for part in text.split(",") if part.strip()], where=f"'{text}'")
+    """ "red cube, cyan sphere" -> ["red cube", "cyan sphere"]; UserError as check_condition, and for a sentence."""
+    parts, named = (
+        [part.strip() for part in text.split(",") if part.strip()],
+        re.findall("|".join(CLASSES), text.lower()),
+    )
+    if len(named) > len(parts):
+        raise UserError(f"'{text}': name objects with commas between them: write \"{', '.join(named)}\"")
+    return check_condition(parts)
 
 
 def to_multi_hot(names: Iterable[str]) -> np.ndarray:

@@ -55,10 +55,10 @@ def test_several_numbers_are_given_with_commas():
 
 
 def test_unknown_preset_lists_the_known():
-    with pytest.raises(
-        UserError, match="did you mean 'smoke'.*known: smoke, small, quick, short, laptop, course, best"
-    ):
+    with pytest.raises(UserError, match="did you mean 'smoke'"):
         get_preset("smok")
+    with pytest.raises(UserError, match="known: smoke, small, quick, short, laptop, course, best"):
+        get_preset("x")
 
 
 def test_unknown_field_in_a_stored_config():

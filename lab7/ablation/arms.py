@@ -112,9 +112,9 @@ ARMS: dict[str, Arm] = {arm.name: arm for arm in _ALL}
 
 
 def get_arm(name: str) -> Arm:
-    """The arm of that name; UserError with the nearest and all known names otherwise."""
+    """The arm of that name; UserError with the nearest name otherwise."""
     if name not in ARMS:
-        raise UserError(f"unknown arm '{name}'{suggest(name, ARMS)}; known: {', '.join(ARMS)}")
+        raise UserError(f"unknown arm '{name}'{suggest(name, ARMS)}")
     return ARMS[name]
 
 

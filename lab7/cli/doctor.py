@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 from lab7 import __version__
 from lab7.cli.options import Json, print_result
-from lab7.utils.files import ROOT, UserError, build_dir, check_writable, data_dir, runs_dir, shipped_dir, short
+from lab7.utils.files import ROOT, UserError, build_dir, check_writable, data_dir, plural, runs_dir, shipped_dir, short
 
 PYTHONS = ((3, 11), (3, 13))  # the first and the last version that lab7 is tested on
 INSTALL = "run `make .venv`, or pip install -c constraints.txt -e '.[lab,dev]'"
@@ -135,13 +135,13 @@ def _data() -> Check:
 
     folder = data_dir()
     if not has_labels(folder):
-        remedy = "run `lab7 data` to render the stand-in (`make report` does), or see data/README.md"
+        remedy = "run `lab7 data` to render synthetic pictures (`make report` does), or see data/README.md"
         return Check("data", None, f"no pictures in {short(folder)} yet", remedy)
     from lab7.dataset.layout import describe
 
     counts = describe(folder)
-    kind = "the stand-in" if counts["synthetic"] else "the course's own pictures"
-    text = f"{kind} in {short(folder)}: {counts['pictures']} pictures of {counts['scenes']} scenes"
+    kind = "synthetic pictures" if counts["synthetic"] else "the course's own pictures"
+    text = f"{kind} in {short(folder)}: {counts['pictures']} of {plural(counts['scenes'], 'scene')}"
     return Check("data", True, text)
 
 

@@ -2,10 +2,10 @@
 
 from dataclasses import asdict
 
-from lab7.cli.options import Json, print_result
+from lab7.cli.options import Flag, Json, print_result
 
 
-def exercises(solutions: bool = False, json: Json = False) -> int:
+def exercises(solutions: Flag = False, json: Json = False) -> int:
     """List the exercises of the notebooks; with --solutions the key, with typical mistakes and the hint of each.
 
     Example: lab7 exercises --solutions

@@ -22,6 +22,7 @@ from lab7.cli.options import Json, PresetName, Settings, print_result
 from lab7.cli.pictures import data, judge, sample
 from lab7.cli.training import ablate, score, train
 from lab7.utils.files import Failure, UserError, fix_places, write_error
+from lab7.utils.settings import suggest
 
 
 def report(preset: PresetName = "quick", settings: Settings = (), json: Json = False) -> int:
@@ -92,7 +93,9 @@ def _parse(words: Sequence[str]) -> Callable[[], int]:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            if words and words[0] in later:
+            if words and not words[0].startswith("-"):
+                if words[0] not in later:
+                    raise UserError(f"unknown command '{words[0]}'{suggest(words[0], later)}")
                 return tyro.cli(later[words[0]], prog=f"lab7 {words[0]}", args=words[1:], **options)
             options["description"] = (
                 "Learn conditional diffusion by drawing i-CLEVR scenes. `lab7 COMMAND --help` explains."
@@ -101,7 +104,7 @@ def _parse(words: Sequence[str]) -> Callable[[], int]:
     except SystemExit as stopped:
         if not stopped.code:  # --help
             raise
-        raise UserError(" ".join(re.sub(r"[\u2500-\u257f]", " ", complaint.getvalue()).split())) from None
+        raise UserError(" ".join(re.sub(r"\u256d.*|[\u2500-\u257f]", " ", complaint.getvalue()).split())) from None
 
 
 def _repeat_set(arguments: Sequence[str]) -> list[str]:

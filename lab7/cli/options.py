@@ -3,20 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
 import tyro
 from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-from lab7.config import PRESETS
+from lab7.config import PRESETS, SamplerName, get_preset
 from lab7.utils.files import UserError, absolute
 from lab7.utils.settings import Range, parse_value
 
-if TYPE_CHECKING:
-    PresetName = str
-else:
-    PresetName = Literal[tuple(PRESETS)]
+_PRESETS, _SAMPLERS = (f"{{{','.join(names)}}}" for names in (PRESETS, get_args(SamplerName)))
 Settings = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, arg(name="set", metavar="NAME=VALUE ...")]
 
 
@@ -38,10 +35,16 @@ def _whole(name: str, low: int, high: int) -> Any:
     return _text("INT", lambda text: parse_value(Annotated[int, Range(low, high)], text, f"--{name}"), int)
 
 
+PresetName = Annotated[str, _text(_PRESETS, lambda text: get_preset(text).name, str)]
+OptionalPreset = Annotated[PresetName | None, arg(metavar=_PRESETS, help_behavior_hint="")]
+_Sampler = Annotated[str, _text(_SAMPLERS, lambda text: parse_value(SamplerName, text, "--sampler"), str)]
+OptionalSampler = Annotated[_Sampler | None, arg(metavar=_SAMPLERS, help_behavior_hint="")]
+OptionalInt = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
 SomePath = Annotated[Path, _text("PATH", _path, Path)]  # absolute, with ~ expanded
 OptionalPath = Annotated[SomePath | None, arg(metavar="PATH", help_behavior_hint="")]
 Jobs = Annotated[int, _whole("jobs", 0, 1000), arg(help_behavior_hint="")]
 SeedOption = Annotated[int, _whole("seed", 0, 2**31 - 1)]
+Flag = Annotated[bool, arg(help_behavior_hint="")]
 Json = Annotated[bool, arg(help="Print one JSON document instead of lines.", help_behavior_hint="")]
 
 

@@ -6,15 +6,19 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from lab7.cli.options import Json, OptionalPath, SeedOption, Settings, SomePath, ceiling_line, print_result, score_line
-from lab7.config import SamplerName, get_preset, override
-from lab7.utils.files import UserError, absolute, data_dir, runs_dir, shipped_dir, short, write_json
+from lab7.cli import options as opt
+from lab7.config import get_preset, override
+from lab7.utils.files import UserError, absolute, data_dir, plural, runs_dir, shipped_dir, short, write_json
 
 
 def data(
-    scenes: int = 6003, size: str = "64x64", seed: SeedOption = 0, out: OptionalPath = None, json: Json = False
+    scenes: int = 6003,
+    size: str = "64x64",
+    seed: opt.SeedOption = 0,
+    out: opt.OptionalPath = None,
+    json: opt.Json = False,
 ) -> int:
-    """Render the stand-in pictures in the course's own layout; a second call continues where the first stopped.
+    """Render synthetic pictures in the course's own layout; a second call continues where the first stopped.
 
     Example: lab7 data --scenes 6003 --size 64x64
 
@@ -33,20 +37,21 @@ def data(
     folder = out or data_dir(new=True)
     write_synthetic(folder, scenes, (int(match[1]), int(match[2])), seed=seed, progress=True)
     counts = describe(folder)
-    return print_result(json, counts, f"{short(folder)}: {counts['pictures']} pictures of {counts['scenes']} scenes")
+    line = f"{short(folder)}: {plural(counts['pictures'], 'picture')} of {plural(counts['scenes'], 'scene')}"
+    return opt.print_result(json, counts, line)
 
 
 def sample(
     conditions: tuple[str, ...],
-    out: SomePath,
-    weights: OptionalPath = None,
-    sampler: Annotated[SamplerName | None, arg(help_behavior_hint="")] = None,
-    steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
+    out: opt.SomePath,
+    weights: opt.OptionalPath = None,
+    sampler: opt.OptionalSampler = None,
+    steps: opt.OptionalInt = None,
     guidance: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None,
     candidates: int = 1,
     samples: int = 1,
-    seed: SeedOption = 0,
-    json: Json = False,
+    seed: opt.SeedOption = 0,
+    json: opt.Json = False,
 ) -> int:
     """Draw pictures of conditions into a folder: 000_0.png ... one a sample, and grid.png.
 
@@ -74,21 +79,22 @@ def sample(
     images = pipeline(entries, progress=True, **drawing)
     names = write_drawn(out, images, entries, samples)
     value = {"out": str(out), "pictures": names, "conditions": entries}
-    return print_result(json, value, f"{short(out)}: {len(names)} pictures of {len(entries)} conditions, grid.png")
+    line = f"{short(out)}: {plural(len(names), 'picture')} of {plural(len(entries), 'condition')}, grid.png"
+    return opt.print_result(json, value, line)
 
 
 def judge(
-    images: OptionalPath = None,
-    conditions: tuple[str, ...] = (),
-    weights: OptionalPath = None,
+    images: opt.OptionalPath = None,
+    conditions: Annotated[tuple[str, ...], arg(help_behavior_hint="")] = (),
+    weights: opt.OptionalPath = None,
     compare: Annotated[tuple[str, str] | None, arg(metavar="RUN RUN", help_behavior_hint="")] = None,
-    evaluate: bool = False,
-    train: bool = False,
+    evaluate: opt.Flag = False,
+    train: opt.Flag = False,
     kind: Literal["resnet18", "small"] = "resnet18",
-    out: OptionalPath = None,
-    settings: Settings = (),
-    seed: SeedOption = 0,
-    json: Json = False,
+    out: opt.OptionalPath = None,
+    settings: opt.Settings = (),
+    seed: opt.SeedOption = 0,
+    json: opt.Json = False,
 ) -> int:
     """Count the objects in pictures that were drawn from conditions; or compare runs, evaluate or train a judge.
 
@@ -98,9 +104,9 @@ def judge(
         images: Folder with 000.png or 000_0.png, 000_1.png ...: one number a condition, from 000 on.
         conditions: The JSON file of conditions that the pictures were drawn from, or the conditions themselves.
         weights: A judge's file; with --train, the one to start from. The default is the course's, else the shipped one.
-        compare: Instead: compare two scored runs, by name or folder. Join several seeds of one arm by commas.
-        evaluate: Instead: score the judge on renders that no judge was trained on.
-        train: Instead: train a judge on rendered pictures.
+        compare: Compare two scored runs, by name or folder; join several seeds of one arm by commas.
+        evaluate: Score the judge on renders that no judge was trained on.
+        train: Train a judge on rendered pictures.
         kind: With --train: the course's architecture, or the second judge's.
         out: With --train: the file to write (default: runs/judge.safetensors). With --evaluate: a JSON file to write.
         settings: With --train and --evaluate: settings to change, such as judge_epochs=4 judge_scenes=2000.
@@ -118,7 +124,7 @@ def judge(
         path = out or runs_dir() / "judge.safetensors"
         record = train_judge(path, plan, kind=kind, seed=seed, start=weights, device=best_device())
         title = f"{short(path)}: evaluated on unseen renders"
-        return print_result(json, record, title, *_evaluation_lines(record["evaluation"]))
+        return opt.print_result(json, record, title, *_evaluation_lines(record["evaluation"]))
     if not evaluate and (images is None or not conditions):
         raise UserError("say --images DIR and --conditions FILE.json, or --train, --evaluate or --compare RUN RUN")
     reader = load_judge(weights, best_device()) if weights else default_judge(best_device())
@@ -130,22 +136,23 @@ def judge(
         if out:
             write_json(out, value)
         title = f"{reader.name}: {evaluation['pictures']} unseen pictures of each set"
-        return print_result(json, value, title, *_evaluation_lines(evaluation))
+        return opt.print_result(json, value, title, *_evaluation_lines(evaluation))
 
     from lab7.ablation.evaluate import count_pictures
 
     assert images is not None
     scores = count_pictures(reader, images, _conditions(conditions))
-    lines = [f"{scores['pictures']} pictures, {reader.name}"]
+    lines = [f"{plural(scores['pictures'], 'picture')}, {reader.name}"]
     if left_out := scores["left_out"]:
         names = ", ".join(left_out[:3]) + (f" and {len(left_out) - 3} more" if len(left_out) > 3 else "")
         lines += [f"left out, of another drawing or named otherwise: {names}"]
-    lines += [score_line("top-k", scores["top_k"])]
-    return print_result(json, scores, *lines, score_line("exact", scores["exact"]), ceiling_line(reader))
+    lines += [opt.score_line("top-k", scores["top_k"])]
+    return opt.print_result(json, scores, *lines, opt.score_line("exact", scores["exact"]), opt.ceiling_line(reader))
 
 
 def _compare(first: str, second: str, json: bool) -> int:
     from lab7.ablation.results import compare_arms, find_run, read_result
+    from lab7.ablation.statistics import NO_VERDICT
 
     rows = compare_arms(*([read_result(find_run(name)) for name in text.split(",")] for text in (first, second)))
     lines = [f"{first} against {second}: objects found, with the difference and its 95% interval"]
@@ -153,7 +160,9 @@ def _compare(first: str, second: str, json: bool) -> int:
         interval = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
         title = f"{row['list']}, {row['judge']}"
         lines.append(f"{title}: {row['first']:.3f} and {row['second']:.3f}, {interval}: {row['verdict']}")
-    return print_result(json, rows, *lines)
+    if rows[0]["verdict"] in NO_VERDICT.values():
+        lines += ["no verdict: it needs 3 seeds an arm, such as --compare a,a_seed1,a_seed2 b,b_seed1,b_seed2"]
+    return opt.print_result(json, rows, *lines)
 
 
 def _conditions(given: Sequence[str]) -> list[list[str]]:
@@ -168,7 +177,7 @@ def _conditions(given: Sequence[str]) -> list[list[str]]:
 
 def _evaluation_lines(evaluation: dict[str, Any]) -> list[str]:
     return [
-        score_line(f"{how} {name}", evaluation[how][name])
+        opt.score_line(f"{how} {name}", evaluation[how][name])
         for how in ("clean", "through_32x32", "shifted")
         for name in ("top_k", "exact")
     ]

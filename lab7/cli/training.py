@@ -6,19 +6,19 @@ from typing import Annotated, Any, Literal
 import tyro.conf
 from tyro.conf import arg
 
-from lab7.cli.options import Jobs, Json, OptionalPath, PresetName, Settings, ceiling_line, print_result, score_line
+from lab7.cli import options as opt
 from lab7.config import from_dict, get_preset, override
-from lab7.utils.files import Failure, UserError, read_json, runs_dir, short
+from lab7.utils.files import Failure, UserError, plural, read_json, runs_dir, shipped_dir, short
 
 
 def train(
-    preset: Annotated[PresetName | None, arg(help_behavior_hint="")] = None,
+    preset: opt.OptionalPreset = None,
     name: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
-    resume: bool = False,
-    weights: OptionalPath = None,
-    settings: Settings = (),
-    no_score: bool = False,
-    json: Json = False,
+    resume: opt.Flag = False,
+    weights: opt.OptionalPath = None,
+    settings: opt.Settings = (),
+    no_score: opt.Flag = False,
+    json: opt.Json = False,
 ) -> int:
     """Train the preset's network on the pictures in data/ into runs/NAME, and have the judge score it.
 
@@ -65,15 +65,15 @@ def train(
         score_run(folder, judge, second=second, settings=one_draw, device=best_device(), progress=True)
     result = read_json(folder / "result.json", "a run's result")
     lines = [f"{short(folder)}: {result['images_seen']} pictures seen in {result['seconds']:.0f} s"]
-    lines += [score_line(which, scores["top_k"]) for which, scores in result.get("accuracy", {}).items()]
-    return print_result(json, result, *lines, *([ceiling_line(judge)] if judge else []))
+    lines += [opt.score_line(which, scores["top_k"]) for which, scores in result.get("accuracy", {}).items()]
+    return opt.print_result(json, result, *lines, *([opt.ceiling_line(judge)] if judge else []))
 
 
 def score(
     run: tyro.conf.Positional[Annotated[str, arg(metavar="RUN")]],
-    candidates: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
-    settings: Settings = (),
-    json: Json = False,
+    candidates: opt.OptionalInt = None,
+    settings: opt.Settings = (),
+    json: opt.Json = False,
 ) -> int:
     """Have the judges score a finished run again.
 
@@ -98,20 +98,20 @@ def score(
     number = result["sampling"]["num_candidates"]
     lines = [f"{short(folder)}: {f'best of {number} candidates' if number > 1 else 'one draw'}, by {judge.name}"]
     for name, scores in result["accuracy"].items():
-        lines += [score_line(name, scores["top_k"]), score_line(f"{name}, exact", scores["exact"])]
-    return print_result(json, result, *lines, ceiling_line(judge))
+        lines += [opt.score_line(name, scores["top_k"]), opt.score_line(f"{name}, exact", scores["exact"])]
+    return opt.print_result(json, result, *lines, opt.ceiling_line(judge))
 
 
 def ablate(
-    preset: PresetName = "laptop",
+    preset: opt.PresetName = "laptop",
     arms: tuple[str, ...] = ("report_up_down", "report_up"),
     seeds: str = "0",
-    jobs: Jobs = 0,
-    settings: Settings = (),
+    jobs: opt.Jobs = 0,
+    settings: opt.Settings = (),
     submit: Literal["no", "slurm", "local"] = "no",
-    list: bool = False,
-    record: OptionalPath = None,
-    json: Json = False,
+    list: opt.Flag = False,
+    record: opt.OptionalPath = None,
+    json: opt.Json = False,
 ) -> int:
     """Train and score arms of the ablation with several seeds, several at a time; a stopped sweep continues.
 
@@ -124,32 +124,40 @@ def ablate(
         jobs: Runs at a time, each with up to 2 GB of memory. The default is one for every two cores.
         settings: Settings to change in every arm, such as epochs=4.
         submit: Hand the runs to a cluster by submitit, one task each. SBATCH_PARTITION etc. choose the nodes.
-        list: Instead: list the arms and their finished seeds.
-        record: Instead: write the finished runs of these arms into one small file, such as data/runs/ablation.json.
+        list: List the arms with the seeds that are finished here and those recorded in data/runs/; train nothing.
+        record: Write the finished runs of these arms into one small file, such as data/runs/ablation.json.
     """
     from lab7.ablation import sweep
-    from lab7.ablation.arms import ARMS, seeds_of
-    from lab7.ablation.results import write_record
+    from lab7.ablation.arms import ARMS
+    from lab7.ablation.results import read_arms, write_record
     from lab7.ablation.workspace import open_workspace
 
     runs, names = open_workspace(preset).runs, tuple(ARMS) if arms == ("all",) else arms
     if list:
-        finished = {name: sorted(seeds_of(name, runs)) for name in ARMS}
-        lines = [f"{name:20} {arm.title:45} seeds {finished[name] or 'none'}" for name, arm in ARMS.items()]
-        return print_result(json, finished, *lines)
+        shipped = shipped_dir() / "runs"
+        seeds_by_arm: dict[str, dict[str, Any]] = {name: {} for name in ARMS}
+        for place, folder in (("finished", runs), ("recorded", shipped), ("recorded with short", shipped / "short")):
+            for name, results in read_arms(folder, ARMS).items():
+                seeds_by_arm[name][place] = [result["seed"] for result in results]
+        text = {
+            name: "; ".join(f"{place}: {str(numbers)[1:-1]}" for place, numbers in places.items())
+            for name, places in seeds_by_arm.items()
+        }
+        lines = [f"{name:21} {arm.title:45} {text[name] or 'no run'}" for name, arm in ARMS.items()]
+        return opt.print_result(json, seeds_by_arm, *lines)
     plan = sweep.plan_jobs(names, sweep.parse_seeds(seeds), preset, settings)
     if record:
         added, total = write_record(record, runs, names)
-        line = f"{short(record)}: {added} runs of {short(runs)} added; it now holds {total}"
-        return print_result(json, {"added": added, "total": total}, line)
+        line = f"{short(record)}: {plural(added, 'run')} of {short(runs)} added; it now holds {total}"
+        return opt.print_result(json, {"added": added, "total": total}, line)
     if submit != "no":
         tasks = [str(task.job_id) for task in sweep.submit(plan, submit)]
-        return print_result(
+        return opt.print_result(
             json, tasks, f"{len(tasks)} of {len(plan)} runs submitted: {', '.join(tasks) or 'none left'}"
         )
     errors = sweep.run_jobs(plan, jobs)
     rows = sweep.table(plan)
-    print_result(json, rows, *map(_arm_line, rows))
+    opt.print_result(json, rows, *map(_arm_line, rows))
     if errors:
         raise Failure(f"{len(errors)} of {len(plan)} runs failed; the same command tries them again. {errors[0]}")
     return 0
@@ -159,4 +167,4 @@ def _arm_line(row: dict[str, Any]) -> str:
     line = f"{row['title']}, {row['list']}: {row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     if row["difference"] == row["difference"]:
         line += f", {row['difference']:+.3f} [{row['diff_low']:+.3f}, {row['diff_high']:+.3f}] to the baseline"
-    return f"{line}: {row['verdict']} ({row['seeds']} seed{'s' if row['seeds'] > 1 else ''})"
+    return f"{line}: {row['verdict']} ({plural(row['seeds'], 'seed')})"

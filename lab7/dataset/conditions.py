@@ -18,7 +18,7 @@ from lab7.utils.files import UserError, data_dir, locked, read_json, shipped_dir
 from lab7.vocabulary import CLASSES, check_condition, to_multi_hot
 
 LISTS = ("test", "new_test", "unseen", "held_out")
-REMEDY = "run `lab7 data` to render the stand-in, or put the course's files there (see data/README.md)"
+REMEDY = "run `lab7 data` to render synthetic pictures, or put the course's files there (see data/README.md)"
 
 
 def read_labels(folder: Path) -> dict[str, list[str]]:
@@ -37,7 +37,7 @@ def read_labels(folder: Path) -> dict[str, list[str]]:
 
 
 def has_labels(folder: Path) -> bool:
-    """Whether train.json is there; False for a folder without pictures, or with a half-rendered stand-in.
+    """Whether train.json is there; False for a folder without pictures, or with half-rendered synthetic ones.
 
     Raises UserError for pictures without it: while `lab7 data` renders them, if the file lies elsewhere, and for a
     folder that is itself the folder of pictures.

@@ -1,4 +1,4 @@
-"""Domain randomization: scenes rendered under other cameras, lamps, floors and rules than the stand-in's.
+"""Domain randomization: scenes rendered under other cameras, lamps, floors and rules than the data set's.
 
 A judge that was trained on one camera and one set of lamps can read nothing else (Tobin et al. 2017, "Domain
 randomization for transferring deep neural networks from simulation to the real world"). Our judges are trained on
@@ -18,9 +18,9 @@ from lab7.dataset.scenes import Scene, SceneObject
 
 @dataclass(frozen=True)
 class Randomization:
-    """How far pictures may differ from the stand-in's; the amounts are drawn anew for each scene."""
+    """How far pictures may differ from the data set's; the amounts are drawn anew for each scene."""
 
-    plain: float = 0.0  # share of the scenes that are left as the stand-in's
+    plain: float = 0.0  # share of the scenes that are left as the data set's
     azimuth: float = 0.0  # of the camera, radians either way
     elevation: float = 0.0  # of the camera, radians either way
     distance: float = 0.0  # of the camera and its focal length, apart: share either way

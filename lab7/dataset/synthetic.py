@@ -1,4 +1,4 @@
-"""The stand-in for the course's pictures: rendered scenes in the course's own files.
+"""Synthetic pictures: rendered scenes in the course's own files.
 
 A folder holds iclevr/CLEVR_train_SSSSSS_K.png with the first K + 1 objects of scene S, train.json with their labels
 (written last: it says that the folder is whole) and synthetic.json, which says what the pictures were made from.
@@ -176,8 +176,8 @@ def _check_folder(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     if not is_synthetic(out):
         if theirs := [path for path in (out / "train.json", out / "iclevr") if os.path.lexists(path)]:
             raise UserError(
-                f"{short(theirs[0])}: is there already and was not rendered here; the stand-in would mix with it: "
-                "choose another folder with --out"
+                f"{short(theirs[0])}: is there already and was not rendered here; "
+                "choose another folder for synthetic pictures with --out"
             )
         return {}
     manifest, fault = _manifest(out), ""

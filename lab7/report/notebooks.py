@@ -88,9 +88,7 @@ def choose_parameters(books: Sequence[Notebook], preset: str, settings: Iterable
         if not equals:
             raise UserError(f"setting '{setting}' is not of the form name=value, such as seed=1")
         if name not in known:
-            listed = ", ".join(f"{name}={json.dumps(value)}" for name, value in sorted(known.items()))
-            guess = suggest(name, known)
-            raise UserError(f"no notebook has the parameter '{name}'{guess}; known, with defaults: {listed}")
+            raise UserError(f"no notebook has the parameter '{name}'{suggest(name, known)}")
         for book in books:
             if name in book.defaults:
                 chosen[book.name][name] = _parse(name, text, book.defaults[name])

@@ -1,7 +1,8 @@
 """Settings given as text: their types, their ranges, and one line for a value that does not fit."""
 
 import difflib
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -25,10 +26,11 @@ Share = Annotated[float, Range(0, 1)]
 Precision = Literal["auto", "bf16", "fp32"]  # auto: bf16 where the hardware has it
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """A question that names the nearest known name; "" if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
+def suggest(name: str, known: Collection[str]) -> str:
+    """What to add where a name is not known: the nearest known name, else the known names as far as a line holds."""
+    near = difflib.get_close_matches(name, known, n=1)
+    listed = textwrap.shorten(", ".join(known), 200, placeholder=" ...")
+    return f"; did you mean '{near[0]}'?" if near else f"; known: {listed}"
 
 
 def parse_value(kind: Any, text: str, path: str) -> Any:
