@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -53,6 +54,9 @@ def check() -> Iterator[Check]:
     yield _attempt("data", _data)
     yield _attempt("judge", _judge)
     yield _attempt("weights", _weights, "put it back: git checkout -- data/runs")
+    browser = shutil.which("chromium")
+    remedy = "" if browser else "for tests/browser: apt-get install chromium"
+    yield Check("browser", True if browser else None, browser or "no Chromium", remedy)
 
 
 def _attempt(name: str, look: Callable[[], Check], remedy: str = "") -> Check:
