@@ -24,7 +24,10 @@ _NAMES = {
     "judge.metrics": "Score wilson difference",
     "exercises.check": "check",
     "utils.files": "read_json shipped_dir",
-    "widgets": "browse_scenes compose_scene denoising_walk epoch_walk schedule_explorer show show_source train_live",
+    "widgets.display": "show show_source",
+    "widgets.pictures": "browse_scenes schedule_explorer",
+    "widgets.training": "train_live epoch_walk",
+    "widgets.drawing": "compose_scene denoising_walk",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = ("diffusion", "samplers", "schedule", "unet", "efficient_unet", "diffusion_classifier", "vocabulary")
