@@ -1,4 +1,4 @@
-"""An exercise, and all of them by name, read from exercises.toml."""
+"""An exercise; all of them by name, and how their inputs are drawn at random, read from exercises.toml."""
 
 import tomllib
 from dataclasses import dataclass
@@ -17,17 +17,11 @@ class Exercise:
     why: str = ""  # said of a right answer
     hint: str = "check each term against the formula in this notebook"  # for any other wrong answer
 
-    @property
-    def cell(self) -> str:
-        """The source of its cell in the notebook."""
-        return (
-            "\n".join(f"# {line}" for line in self.task.splitlines()) + f'\nlab7.check("{self.name}", {self.write()})'
-        )
-
     def write(self, expression: str = "...") -> str:
         """An answer as a student writes it: the expression, as a function of the inputs if there are any."""
         return f"lambda {self.inputs}: {expression}" if self.inputs else expression
 
 
-_TEXT = Path(__file__).with_name("exercises.toml").read_text(encoding="utf-8")
-EXERCISES = {name: Exercise(name, **entry) for name, entry in tomllib.loads(_TEXT).items()}
+_TEXT = tomllib.loads(Path(__file__).with_name("exercises.toml").read_text(encoding="utf-8"))
+INPUTS = {name: expression for names, expression in _TEXT.pop("inputs").items() for name in names.split()}
+EXERCISES = {name: Exercise(name, **entry) for name, entry in _TEXT.items()}
