@@ -15,7 +15,7 @@ from lab7.config import get_preset, override
 from lab7.dataset.conditions import load_list
 from lab7.pipeline import Pipeline, load_pipeline
 from lab7.training.loop import train
-from lab7.training.run_folder import losses, read_metrics
+from lab7.training.run_folder import read_metrics
 from lab7.utils.files import shipped_dir, write_json
 from lab7.utils.provenance import provenance
 
@@ -32,7 +32,7 @@ def main(out: Path = RECORD, steps: int = 600, threads: int = 1) -> None:
         preset = override(get_preset("small"), [*SHORT, f"max_steps={steps}", f"normalise={normalise}"])
         with tempfile.TemporaryDirectory() as folder:
             trained = train(preset, "short", runs=Path(folder), progress=False)
-            pipeline, curve = load_pipeline(trained), [line["loss"] for line in losses(read_metrics(trained))]
+            pipeline, curve = load_pipeline(trained), [line["loss"] for line in read_metrics(trained, "loss")]
         record[normalise] = {"losses": curve, "clamps": {clamp: drawn_with(pipeline, clamp) for clamp in CLAMPS}}
     record |= {"steps": steps, "sampler": "ddpm, 100 steps", "pictures": 16, "provenance": provenance()}
     write_json(out, record)

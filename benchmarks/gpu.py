@@ -37,7 +37,7 @@ from lab7.judge.networks import default_judge, second_judge
 from lab7.pipeline import build_model, save_weights
 from lab7.training import run as training_run
 from lab7.training.loop import train
-from lab7.training.run_folder import losses, read_metrics
+from lab7.training.run_folder import read_metrics
 from lab7.utils.files import Failure, UserError, data_dir, read_json, runs_dir, write_json
 from lab7.utils.provenance import best_device, device_name
 
@@ -182,14 +182,14 @@ def measured_speed(presets: list[Preset], plan: Plan) -> float:
         for worker in workers:
             worker.start()
         while time.monotonic() < limit and all(worker.is_alive() for worker in workers):
-            if all(len(losses(read_metrics(run))) >= 4 for run in runs):
+            if all(len(read_metrics(run, "loss")) >= 4 for run in runs):
                 break
             time.sleep(0.5)
         failed = not all(worker.is_alive() for worker in workers)
         for worker in workers:
             worker.kill()
             worker.join()
-        curves = [losses(read_metrics(run)) for run in runs]
+        curves = [read_metrics(run, "loss") for run in runs]
     if failed or min(map(len, curves)) < 3:
         raise Failure("the speed could not be measured: " + ("a training failed" if failed else "it is too slow"))
     spans = [(curve[1], curve[-1]) for curve in curves]  # the first line warms up

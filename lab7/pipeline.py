@@ -140,9 +140,10 @@ class Pipeline:
                 guidance_scale=plan.guidance_scale,
                 guidance_interval=(plan.guidance_from, plan.guidance_to),
                 clamp=self.clamp if plan.clamp == "x_0" else None,
+                callback=callback,
             )
             x_T = torch.cat([self.noise(1, generator) for generator in generators])
-            x_0 = SAMPLERS[plan.sampler](denoise, self.schedule, timesteps, x_T, generators, callback)
+            x_0 = SAMPLERS[plan.sampler](denoise, self.schedule, timesteps, x_T, generators)
             return self.clamp(x_0) if plan.clamp == "output" else x_0
 
         def rate(x_0: Tensor, rows: Tensor) -> Tensor:

@@ -1,17 +1,16 @@
 """Samplers: from noise to pictures, one function each, all called alike.
 
-    x_0 = sampler(denoise, schedule, timesteps, x_T, generators, callback)
+    x_0 = sampler(denoise, schedule, timesteps, x_T, generators)
 
 `denoise(x_t, t)` gives the predicted (x_0, eps); `guided_denoiser` makes one from a network and a condition.
-`timesteps` are the steps to visit, from T down to 0 (see NoiseSchedule.timesteps). Before each step from t to the next
-smaller s the sampler calls `callback(step, t, x_t, x_0)`. Noise on the way comes from `generators`: one for all
-pictures, or a sequence with one for each.
+`timesteps` are the steps to visit, from T down to 0 (see NoiseSchedule.timesteps). Noise on the way comes from
+`generators`: one for all pictures, or a sequence with one for each.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 
 import torch
 from torch import Tensor
@@ -46,13 +45,15 @@ def guided_denoiser(
     guidance_scale: float = 1.0,
     guidance_interval: tuple[float, float] = (0.0, 1.0),
     clamp: Callable[[Tensor], Tensor] | None = None,
+    callback: Callback | None = None,
 ) -> Denoise:
     """The function (x_t (B, 3, S, S), t) -> (x_0, eps) of one condition (B, 24) that every sampler calls.
 
     The network predicts `target`. Guidance acts where t / T lies in the interval (Kynkaanniemi et al. 2024, eq. 3).
-    `clamp` changes each predicted x_0; eps then follows from the changed one.
+    `clamp` changes each predicted x_0; eps then follows from the changed one. `callback(step, t, x_t, x_0)` sees each
+    prediction, with step = 0, 1, ...
     """
-    low, high = guidance_interval
+    (low, high), step = guidance_interval, count()
 
     def denoise(x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
         steps = torch.full((len(x_t),), t, dtype=torch.int64, device=x_t.device)
@@ -62,6 +63,8 @@ def guided_denoiser(
         if clamp is not None:
             x_0 = clamp(x_0)
             _, eps = predict_x_0_eps(schedule, x_0, x_t, steps, "x_0")
+        if callback is not None:
+            callback(next(step), t, x_t, x_0)
         return x_0, eps
 
     return denoise
@@ -74,17 +77,14 @@ def ddpm(
     timesteps: Sequence[int],
     x_T: Tensor,
     generators: Generators = None,
-    callback: Callback | None = None,
 ) -> Tensor:
     """Ancestral sampling: draw x_s from the posterior q(x_s | x_t, x_0) (DDPM, Ho et al. 2020, eqs. 6 and 7).
 
     x_T (B, 3, S, S) is standard normal; returns x_0 (B, 3, S, S) in model space.
     """
     x_t = x_T
-    for step, (t, s) in enumerate(pairwise(timesteps)):
+    for t, s in pairwise(timesteps):
         x_0, _ = denoise(x_t, t)
-        if callback is not None:
-            callback(step, t, x_t, x_0)
         posterior = schedule.posterior(t, s)
         x_t = posterior.coef_x_0 * x_0 + posterior.coef_x_t * x_t
         if s > 0:
@@ -99,20 +99,17 @@ def ddim(
     timesteps: Sequence[int],
     x_T: Tensor,
     generators: Generators = None,
-    callback: Callback | None = None,
     *,
     eta: float = 0.0,
 ) -> Tensor:
     """Implicit sampling: from the predicted x_0 go along the predicted eps to x_s (DDIM, Song et al. 2021, eq. 12).
 
-    It differs from ddpm in one line, the one that makes x_t. eta = 0 adds no noise; eta = 1 is ancestral sampling
-    (eq. 16). Shapes as for ddpm.
+    The loop is that of ddpm; another formula makes x_s. eta = 0 adds no noise, so that x_T alone decides the picture;
+    eta = 1 is ancestral sampling (eq. 16). Shapes as for ddpm.
     """
     x_t = x_T
-    for step, (t, s) in enumerate(pairwise(timesteps)):
+    for t, s in pairwise(timesteps):
         x_0, eps = denoise(x_t, t)
-        if callback is not None:
-            callback(step, t, x_t, x_0)
         alpha_bar_s = schedule.alpha_bar64[s]
         variance = eta**2 * schedule.posterior(t, s).variance.double()
         x_t = alpha_bar_s.sqrt().float() * x_0 + (1 - alpha_bar_s - variance).clamp(min=0).sqrt().float() * eps
@@ -128,7 +125,6 @@ def dpm_solver_pp(
     timesteps: Sequence[int],
     x_T: Tensor,
     generators: Generators = None,
-    callback: Callback | None = None,
     *,
     eta: float = 0.0,
 ) -> Tensor:
@@ -141,10 +137,8 @@ def dpm_solver_pp(
     x_t = x_T
     alpha_bar = schedule.alpha_bar64.tolist()
     last: tuple[float, Tensor] | None = None  # the last step's length in lambda, and its x_0
-    for step, (t, s) in enumerate(pairwise(timesteps)):
+    for t, s in pairwise(timesteps):
         x_0, _ = denoise(x_t, t)
-        if callback is not None:
-            callback(step, t, x_t, x_0)
         if s == 0:
             return x_0
         alpha_s, sigma_s, sigma_t = alpha_bar[s] ** 0.5, (1 - alpha_bar[s]) ** 0.5, (1 - alpha_bar[t]) ** 0.5

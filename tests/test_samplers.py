@@ -24,14 +24,14 @@ def x_T():
 
 
 def draw(
-    sampler, name, x_T, num_steps=10, *, model=toy_model, generators=None, callback=None, spacing="time", t_end=0.0,
-    eta=None, **options,
+    sampler, name, x_T, num_steps=10, *, model=toy_model, generators=None, spacing="time", t_end=0.0, eta=None,
+    **options,
 ):  # fmt: skip
     schedule = NoiseSchedule(name)
     denoise = guided_denoiser(model, schedule, CONDITION[: len(x_T)], **options)
     generators = torch.Generator().manual_seed(5) if generators is None else generators
     more = {} if eta is None else {"eta": eta}
-    return sampler(denoise, schedule, schedule.timesteps(num_steps, spacing, t_end), x_T, generators, callback, **more)
+    return sampler(denoise, schedule, schedule.timesteps(num_steps, spacing, t_end), x_T, generators, **more)
 
 
 def diffusers_draw(scheduler, name, x_T, num_steps, **step_options):

@@ -55,7 +55,11 @@ def _our(name: str, title: str, *settings: str, **more: Any) -> Arm:
     return Arm(f"ours_{name}", f"ours: {title}", (*_OURS, *_DRAW, "tokens=false", *settings), **options)
 
 
-_ALL = (
+def _by_name(*arms: Arm) -> dict[str, Arm]:
+    return {arm.name: arm for arm in arms}
+
+
+ARMS = _by_name(
     _report("up_down", "condition in up- and down-sampling", claim="the best", reported=_BOTH_REPORTED),
     _report("up", "condition in up-sampling only", "condition_at=up", claim=_UP_CLAIM, reported=_UP_REPORTED),
     _report("hidden", "condition at the hidden layer only", "condition_at=hidden", claim="should be worse"),
@@ -63,52 +67,51 @@ _ALL = (
     _report("none", "no condition", "condition_at=none"),
     _report("shared", "embeddings shared by equal widths", "embeddings=shared", claim="only noise"),
     _report("cosine", "cosine schedule", "schedule=cosine", claim="loses information more slowly"),
-    _report("eq3", "linear schedule of eq. (3)", "schedule=linear_eq3"),
-    _report("listing", "linear schedule of the listing", "schedule=linear_listing"),
+    _report("eq3", "linear schedule of the report's eq. (3)", "schedule=linear_eq3"),
+    _report("listing", "linear schedule of the report's listing", "schedule=linear_listing"),
     _report("default_init", "PyTorch's initialisation", "init=default", claim="by hand helps"),
     _report("constant", "constant learning rate", "lr_schedule=constant"),
-    _report("plateau", "learning rate by plateau", "lr_schedule=plateau", "evaluate_every=1"),
-    _report("both_schedules", "linear decay and plateau", "lr_schedule=report", "evaluate_every=1", claim="its own"),
-    _report("one_plus", "(1 + c) * x + t", "modulation=one_plus"),
+    _report("plateau", "learning rate falls on plateaus", "lr_schedule=plateau", "evaluate_every=1"),
+    _report("both_schedules", "learning rate as in the report", "lr_schedule=report", "evaluate_every=1"),
+    _report("one_plus", "modulation (1 + c) * x + t", "modulation=one_plus"),
     _report("adaptive", "adaptive group norm", "modulation=adaptive"),
     _report("group_norm", "group norm instead of batch norm", "norm=group"),
-    _report("no_average", "last weights, not their average", "ema_decay=0"),
+    _report("no_average", "last weights instead of their average", "ema_decay=0"),
     _report("plain", "pictures in [-1, 1], mean not subtracted", "normalise=plain"),
     _report("guidance_1", "no guidance", "guidance_scale=1", weights_from=BASELINE),
-    _report("guidance_4", "guidance 4", "guidance_scale=4", weights_from=BASELINE),
+    _report("guidance_4", "guidance scale 4", "guidance_scale=4", weights_from=BASELINE),
     _report("clamp_output", "output clamped once", "clamp=output", claim="turns white", weights_from=BASELINE),
     _report("clamp_x_0", "x_0 clamped at every step", "clamp=x_0", claim="turns white", weights_from=BASELINE),
     Arm("laptop", "our own U-Net", (*_OURS, *_X_0, "timestep_sampling=logit_normal"), base="laptop", baseline=""),
-    _our("up_down", "condition both ways", "condition_at=up_down"),
+    _our("up_down", "condition in up- and down-sampling", "condition_at=up_down"),
     _our("up", "condition in up-sampling only", "condition_at=up", claim="a little worse"),
     _our("down", "condition in down-sampling only", "condition_at=down"),
     _our("hidden", "condition at the lowest level only", "condition_at=hidden", claim="should be worse"),
     _our("none", "no condition", "condition_at=none"),
-    _our("shared", "shared modulation", "embeddings=shared", claim="only noise"),
-    _our("product", "c * h + t", "scale_by=product"),
-    _our("tokens", "with object tokens", _TOKENS, lists=("held_out",)),
+    _our("shared", "modulation shared by both ways", "embeddings=shared", claim="only noise"),
+    _our("product", "modulation c * h + t, as in the report", "scale_by=product"),
+    _our("tokens", "a token for each object", _TOKENS, lists=("held_out",)),
     _our(
         "pairs",
-        "object tokens, 24 pairs never shown",
+        "object tokens, 24 pairs of classes left out",
         _TOKENS,
         "holdout_pairs=true",
         cpu_settings=(*_SMALL, "epochs=5", "max_steps=1500"),  # as many steps, though of fewer pictures
         baseline="ours_tokens",
         lists=("held_out",),
     ),
-    _our("x_0", "object tokens, x_0 predicted", _TOKENS, *_X_0, baseline="ours_tokens"),
-    _our("logit_normal", "that, fewer t at both ends", *_LOGIT, baseline="ours_x_0"),
+    _our("x_0", "object tokens, predicts x_0", _TOKENS, *_X_0, baseline="ours_tokens"),
+    _our("logit_normal", "object tokens, x_0, few t near 0 and T", *_LOGIT, baseline="ours_x_0"),
     _our("min_snr", "object tokens, x_0, min-SNR weights", *_LOGIT, _MIN_SNR, baseline="ours_logit_normal"),
     _our("v_min_snr", "object tokens, v, min-SNR weights", *_LOGIT, "target=v", _MIN_SNR, baseline="ours_min_snr"),
     _our("cosine", "cosine schedule", "schedule=cosine", claim="loses information more slowly"),
     _our("linear", "linear schedule", "schedule=linear"),
-    _our("plain", "cosine, pictures in [-1, 1]", "schedule=cosine", "normalise=plain", baseline="ours_cosine"),
-    _our("no_average", "last weights, not their average", "ema_decay=0"),
+    _our("plain", "cosine schedule, pictures in [-1, 1]", "schedule=cosine", "normalise=plain", baseline="ours_cosine"),
+    _our("no_average", "last weights instead of their average", "ema_decay=0"),
     _our("guidance_1", "no guidance", "guidance_scale=1", weights_from=OURS),
-    _our("guidance_2", "guidance 2", "guidance_scale=2", weights_from=OURS),
+    _our("guidance_2", "guidance scale 2", "guidance_scale=2", weights_from=OURS),
     _our("clamp_x_0", "x_0 clamped at every step", "clamp=x_0", claim="turns white", weights_from=OURS),
 )
-ARMS: dict[str, Arm] = {arm.name: arm for arm in _ALL}
 
 
 def get_arm(name: str) -> Arm:

@@ -13,7 +13,7 @@ import pandas as pd
 from lab7.ablation.arms import ARMS, Arm, get_arm, seeds_of
 from lab7.ablation.evaluate import LISTS
 from lab7.ablation.statistics import Counts, bootstrap, compare, counts_of
-from lab7.training.run_folder import losses, read_metrics
+from lab7.training.run_folder import read_metrics
 from lab7.utils.files import UserError, absolute, json_checksum, read_json, runs_dir, shipped_dir, short, write_text
 
 RECORD = "ablation.json"  # one file with the results of many runs, in a folder of runs
@@ -110,7 +110,7 @@ def _condensed(arm: str, result: dict[str, Any], folder: Path) -> dict[str, Any]
         "condition_sensitivity",
     )
     kept = {"arm": arm} | {key: result[key] for key in keys if key in result}
-    if lines := losses(read_metrics(folder)):
+    if lines := read_metrics(folder, "loss"):
         kept["loss"] = round(lines[-1]["loss"], 5)
     kept["settings"] = {"data": {"image_size": result["settings"]["data"]["image_size"]}}
     return kept | {"accuracy": {name: _condensed_list(scores) for name, scores in result["accuracy"].items()}}

@@ -48,21 +48,14 @@ def accuracy_points(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def arms_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Arms on all lists together, a line each: the accuracy of every training, and the difference to the baseline.
+@styled
+def arms_figure(
+    rows: Sequence[Mapping[str, Any]], xlabel: str = "objects found / asked for", xlim: Any = (0, 1)
+) -> Figure:
+    """Arms, a line each: the value of every training, by default the accuracy, and the difference to the baseline.
 
     Shown are title, by_seed, low, high, and of arms with a baseline difference, diff_low, diff_high (else NaN).
     """
-    return _arms_and_differences(rows, xlabel="objects found / asked for", xlim=(0, 1))
-
-
-def sensitivity_figure(table: pd.DataFrame) -> Figure:
-    """The condition sensitivity of arms and its difference to the baseline; columns as `arms_figure` names them."""
-    return _arms_and_differences(table.to_dict("records"), xlabel="condition sensitivity in %")
-
-
-@styled
-def _arms_and_differences(rows: Sequence[Mapping], **axis: Any) -> Figure:
     looks = {"lower": ("v", COLOURS[1]), "interval includes 0": ("o", INK), "higher": ("^", COLOURS[2])}
     figure, (left, right) = subplots(1, 2, sharey=True, height=1.1 + 0.26 * len(rows))
     y = np.arange(len(rows))[::-1]
@@ -75,7 +68,7 @@ def _arms_and_differences(rows: Sequence[Mapping], **axis: Any) -> Figure:
         right.plot(row["difference"], place, mark, color=colour)
     right.axvline(0, color=INK, linewidth=0.8, linestyle="-")
     left.set_yticks(y, [row["title"] for row in rows])
-    left.set(ylim=(-0.6, len(rows) - 0.4), **axis)
+    left.set(ylim=(-0.6, len(rows) - 0.4), xlabel=xlabel, xlim=xlim)
     right.set(xlabel="difference to the baseline")
     left.plot([], [], "o", linestyle="none", color=COLOURS[0], markersize=4.5, label="one training")
     left.plot([], [], "-", color=BAND, linewidth=5, label="95% interval")

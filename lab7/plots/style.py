@@ -48,14 +48,9 @@ styled = mpl.rc_context(STYLE)
 
 
 @styled
-def new_figure(width: float = WIDTH, height: float = 3.0) -> Figure:
-    """An empty figure in the lab's style, `width` x `height` inches; it belongs to no global state."""
-    return Figure(figsize=(width, height), layout="constrained")
-
-
 def subplots(rows: int = 1, columns: int = 1, width: float = WIDTH, height: float = 3.0, **options: Any) -> Any:
-    """A new figure and its axes, as Figure.subplots gives them."""
-    figure = new_figure(width, height)
+    """A new figure in the lab's style, `width` x `height` inches, and its axes as Figure.subplots gives them."""
+    figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, **options)
 
 

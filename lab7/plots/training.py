@@ -37,10 +37,11 @@ def read_snapshots(run: Path) -> list[Snapshot]:
         raise UserError(f"{short(run / 'samples')}: holds no pictures; was the run stopped before the first?")
     result = read_json(run / "result.json", "a run's result")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
     snapshots = []
     for path in paths:
         step = int(path.stem.removeprefix("step_"))
-        loss = [float("nan"), *(line["loss"] for line in with_loss(lines) if line["step"] <= step)][-1]
+        loss = [float("nan"), *(loss for at, loss in losses.items() if at <= step)][-1]
         snapshots.append(Snapshot(step, step * result["epochs"] / result["steps"], loss, read_picture(path)))
     return snapshots
 
@@ -57,20 +58,16 @@ def snapshot_table(snapshots: Sequence[Snapshot]) -> pd.DataFrame:
     return pd.DataFrame([{"step": s.step, "epoch": round(s.epoch, 3), "loss": round(s.loss, 4)} for s in snapshots])
 
 
-def with_loss(lines: Lines) -> Lines:
-    """The lines that hold a loss; the others hold scores."""
-    return [line for line in lines if "loss" in line]
-
-
 @styled
 def run_curves(runs: Mapping[str, Lines], live: Lines) -> Figure:
-    """The loss of whole runs against the pictures that they have seen, both axes logarithmic; `live` as points."""
+    """The loss of whole runs against the pictures that they have seen, both axes logarithmic; `live` as points. All
+    lines hold a loss."""
     figure, axis = subplots(width=5.6, height=2.9)
     for (name, lines), colour, dash in zip(runs.items(), COLOURS, DASHES, strict=False):
-        images, losses = zip(*((line["images"], line["loss"]) for line in with_loss(lines)), strict=True)
-        axis.plot(images, losses, color=colour, linestyle=dash, label=name, linewidth=1.3)
-    images, losses = zip(*((line["images"], line["loss"]) for line in with_loss(live)), strict=True)
-    axis.plot(images, losses, "o", color="black", markersize=8, fillstyle="none", label="this notebook")
+        curve = pd.DataFrame(lines)
+        axis.plot(curve.images, curve.loss, color=colour, linestyle=dash, label=name, linewidth=1.3)
+    curve = pd.DataFrame(live)
+    axis.plot(curve.images, curve.loss, "o", color="black", markersize=8, fillstyle="none", label="this notebook")
     axis.set(xscale="log", yscale="log", xlabel="pictures seen", ylabel="loss (mean squared error)")
     _plain(axis.yaxis)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

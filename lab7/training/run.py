@@ -24,8 +24,8 @@ from lab7.dataset.normalizer import fit_normaliser
 from lab7.pipeline import Pipeline, build_model, make_schedule, save_weights, start_from, weights_file
 from lab7.training.lr_schedules import Plateau, ema_update, run_length
 from lab7.training.optimizers import make_optimizer
-from lab7.training.run_folder import copy_metrics, metrics_line, open_run, read_metrics, trim_metrics
-from lab7.training.sensitivity import condition_sensitivity, sensitivity_record
+from lab7.training.run_folder import copy_metrics, metrics_line, open_run, trim_metrics
+from lab7.training.sensitivity import condition_sensitivity
 from lab7.utils.files import Failure, UserError, data_dir, read_json, sha256, short, write_bytes, write_json
 from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision, device_name, provenance
@@ -86,7 +86,6 @@ class Run:
         normaliser = fit_normaliser(self.pictures.images, preset.data.normalise).to(device)
         drawn_from = self.net if self.average is None else self.average.module
         self.pipeline = Pipeline(drawn_from, make_schedule(preset).to(device), normaliser, preset)
-        self.sensitivity: Tensor | None = None  # (B,) at the last snapshot
         if state:
             self._load_state(state)
         self.finished = self.step == self.length.steps and (folder / "result.json").exists()
@@ -153,8 +152,6 @@ class Run:
         if self.main:
             weights, total = self.folder / "weights.safetensors", self.total
             save_weights(weights, self.pipeline.model, self.pipeline.normaliser, self.preset)
-            if self.length.snapshots and (self.sensitivity is None or self.step not in self.length.snapshots):
-                self.sensitivity = condition_sensitivity(self.pipeline, self.pictures)
             result: dict[str, Any] = {"name": self.folder.name, "preset": self.preset.name}
             result |= {"settings": to_dict(self.preset), "seed": self.preset.train.seed, "steps": total["steps"]}
             result |= {"epochs": round(total["epochs"], 3), "images_seen": total["images_seen"]}
@@ -162,8 +159,9 @@ class Run:
             result |= {"started_from": self.before} if self.before != UNTRAINED else {}
             result |= provenance(self.accelerator.device)
             result |= {"processes": self.accelerator.num_processes, "pictures": len(self.pictures)}
-            if self.sensitivity is not None:
-                result["condition_sensitivity"] = sensitivity_record(self.sensitivity, read_metrics(self.folder))
+            if self.length.snapshots:
+                by_picture = condition_sensitivity(self.pipeline, self.pictures).tolist()
+                result["condition_sensitivity"] = {"by_picture": [round(value, 5) for value in by_picture]}
             write_json(self.folder / "result.json", result | {"weights_sha256": sha256(weights)}, checksum=True)
         self.accelerator.wait_for_everyone()
         return self.folder
@@ -190,13 +188,10 @@ class Run:
         self._losses, self._window = [], time.monotonic()
 
     def _snapshot(self) -> None:
-        """Draw four conditions of each list, always from the same noise, and measure the condition sensitivity."""
-        total, conditions = self.total, load_list("test", self.data)[:4] + load_list("new_test", self.data)[:4]
-        strip = self.folder / "samples" / f"step_{total['steps']:07d}.png"
+        """Draw four conditions of each list, always from the same noise."""
+        conditions = load_list("test", self.data)[:4] + load_list("new_test", self.data)[:4]
+        strip = self.folder / "samples" / f"step_{self.total['steps']:07d}.png"
         save_grid(self.pipeline(conditions, num_candidates=1), strip, columns=len(conditions))
-        self.sensitivity = condition_sensitivity(self.pipeline, self.pictures)
-        mean = self.sensitivity.mean().item()
-        self._append({"step": total["steps"], "images": total["images_seen"], "condition_sensitivity": mean})
 
     def _append(self, line: dict[str, Any]) -> None:
         if self.main:

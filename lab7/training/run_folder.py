@@ -8,7 +8,7 @@ import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,9 @@ def first_difference(before: Preset, now: Preset) -> str:
     return ""
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last line that a kill cut short is left out. UserError for a damaged one."""
+def read_metrics(folder: Path, key: str = "") -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, with a `key` such as "loss" those that hold it; a last line that a kill cut short is
+    left out. UserError for a damaged one."""
     path = folder / "metrics.jsonl"
     *whole, last = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else [""]
     if last and (folder / "result.json").exists():  # nothing cuts a line of a finished run
@@ -79,7 +80,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
             raise ValueError("a checksum differs")
     except (ValueError, AttributeError) as error:
         raise UserError(f"{short(path)}: is damaged ({error}); restore it, or train the run again") from None
-    return lines
+    return [line for line in lines if not key or key in line]
 
 
 def metrics_line(line: Mapping[str, Any]) -> str:
@@ -89,11 +90,6 @@ def metrics_line(line: Mapping[str, Any]) -> str:
 
 def _crc32(line: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(line).encode())
-
-
-def losses(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The lines of a metrics.jsonl that hold a loss; others hold accuracies or the condition sensitivity."""
-    return [line for line in lines if "loss" in line]
 
 
 def copy_metrics(finished: Path, folder: Path) -> None:

@@ -7,8 +7,6 @@ diffusion_classifier) of the objects in training pictures, and 0 for a network t
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,11 +40,3 @@ def condition_sensitivity(pipeline: Pipeline, pictures: Pictures) -> Tensor:
         ratios = torch.where(condition > 0, class_error_ratio(*pair), 0)  # (B, 24)
         parts.append(ratios.sum(dim=1) / condition.sum(dim=1))
     return torch.cat(parts).cpu()
-
-
-def sensitivity_record(sensitivity: Tensor, metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What result.json keeps: "by_picture", the sensitivity at the end (B,), and from the lines of metrics.jsonl the
-    "curve", pairs of pictures seen and the mean over pictures."""
-    name = "condition_sensitivity"
-    curve = [[line["images"], round(line[name], 5)] for line in metrics if name in line]
-    return {"by_picture": [round(value, 5) for value in sensitivity.tolist()], "curve": curve}

@@ -69,7 +69,7 @@ def test_an_arm_is_compared_with_the_baseline_of_its_kind():
 def test_many_runs_are_kept_in_one_file_and_found_there(tmp_path):
     for arm, seed in (("report_up", 0), ("report_up", 3), ("report_down", 0)):
         write_json(tmp_path / "runs" / run_name(arm, seed) / "result.json", result(seed, 0.5))
-    sensitivity = {"by_picture": [0.01, 0.02], "curve": [[960, 0.015]]}
+    sensitivity = {"by_picture": [0.01, 0.02]}
     write_json(tmp_path / "runs" / "report_up" / "result.json", result(0, 0.5) | {"condition_sensitivity": sensitivity})
     metrics = '{"step": 50, "loss": 0.5}\n{"step": 60, "loss": 0.25}\n{"step": 60, "accuracy": {}}\n'
     write_text(tmp_path / "runs" / "report_up" / "metrics.jsonl", metrics)

@@ -10,7 +10,7 @@ from PIL import Image
 from lab7.ablation.arms import ARMS, Arm
 from lab7.ablation.workspace import Workspace, open_workspace
 from lab7.config import get_preset
-from lab7.plots.style import new_figure
+from lab7.plots.style import subplots
 from lab7.utils.files import UserError, shipped_dir
 
 
@@ -55,16 +55,16 @@ def test_figures_and_tables_are_written_in_two_forms_and_reproducibly(tmp_path):
     place = Workspace(get_preset("smoke"), tmp_path, tmp_path, tmp_path / "figures")
 
     def draw():
-        figure = new_figure(2, 2)
-        figure.subplots().plot([1, 2])
+        figure, axis = subplots(width=2, height=2)
+        axis.plot([1, 2])
         place.save_figure(figure, "fig99_line")
         return (place.figures / "fig99_line.svg").read_bytes()
 
     assert draw() == draw()  # no date, no random names
     assert (place.figures / "fig99_line.png").read_bytes().startswith(b"\x89PNG")
 
-    pictured = new_figure(2, 2)
-    pictured.subplots().imshow(np.zeros((4, 4, 3)))
+    pictured, axis = subplots(width=2, height=2)
+    axis.imshow(np.zeros((4, 4, 3)))
     place.save_figure(pictured, "fig99_pictures")
     for name, mode in (("fig99_line", "P"), ("fig99_pictures", "RGBA")):  # a palette for line drawings only
         with Image.open(place.figures / f"{name}.png") as file:

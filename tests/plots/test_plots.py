@@ -59,7 +59,6 @@ FIGURES = {
         "t",
     ),
     "arms_figure": lambda: plots_results.arms_figure(ARMS.to_dict("records")),
-    "sensitivity_figure": lambda: plots_results.sensitivity_figure(ARMS),
     "clamp_figure": lambda: plots_results.clamp_figure({"plain": CLAMPS}, {"plain": "p"}),
     "accuracy_points": lambda: plots_results.accuracy_points(SCORES),
     "judges_figure": lambda: plots_judge.judges_figure({"a": EXAM, "b": EXAM}),
@@ -220,7 +219,7 @@ def test_a_run_without_pictures_is_a_clear_error(tmp_path):
 
 
 def test_an_arm_is_marked_by_where_the_interval_of_its_difference_lies():
-    right = FIGURES["sensitivity_figure"]().axes[1]
+    right = FIGURES["arms_figure"]().axes[1]
     points = [line for line in right.lines if len(line.get_xdata()) == 1 and np.isfinite(line.get_xdata()[0])]
     assert [line.get_marker() for line in points] == ["v", "^", "o"]
 

@@ -12,7 +12,7 @@ from lab7.dataset.images import Pictures
 from lab7.dataset.normalizer import Normaliser, fit_normaliser
 from lab7.pipeline import Pipeline
 from lab7.schedule import NoiseSchedule
-from lab7.training.sensitivity import NOISE, condition_sensitivity, sensitivity_record
+from lab7.training.sensitivity import NOISE, condition_sensitivity
 
 SIZE = 8
 
@@ -104,12 +104,3 @@ def test_the_table_compares_each_arm_with_its_baseline_on_the_seeds_of_both():
         "laptop": "not compared",
     }
     assert table.minutes["report_up"] == 2 and table.seeds["report_none"] == 2
-
-
-def test_what_is_kept_is_the_curve_and_the_last_measurement():
-    lines = [
-        {"step": 1, "loss": 0.5},
-        {"step": 1, "images": 32, "condition_sensitivity": 0.0123456},
-        {"step": 2, "loss": 0.4},
-    ]
-    assert sensitivity_record(torch.tensor([0.25, 0.5]), lines) == {"by_picture": [0.25, 0.5], "curve": [[32, 0.01235]]}

@@ -16,7 +16,7 @@ from lab7.dataset.layout import load_pictures
 from lab7.dataset.normalizer import Normaliser, fit_normaliser
 from lab7.judge.networks import second_judge
 from lab7.pipeline import Pipeline, build_model, load_pipeline
-from lab7.plots.style import new_figure, picture_grid
+from lab7.plots.style import picture_grid, subplots
 from lab7.schedule import NoiseSchedule
 from lab7.training.loop import train
 from lab7.training.run_folder import read_metrics
@@ -59,8 +59,7 @@ def test_source_is_read_from_the_module():
 def test_pictures_are_shown_as_jpeg_and_lines_as_png_with_a_text(monkeypatch):
     shown = []
     monkeypatch.setattr(display, "display", shown.append)
-    lines = new_figure()
-    axis = lines.subplots()
+    lines, axis = subplots()
     axis.plot([0, 1], [0, 1], label="one run")
     axis.set(xlabel="step", ylabel="loss", title="Training")
     red = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, 8, 8)
