@@ -105,12 +105,15 @@ def loss(
     drop_probability: float = 0.0,
     timestep_sampling: str = "uniform",
     loss_weighting: str = "none",
+    part: slice = slice(None),
 ) -> Tensor:
     """The training loss of one batch: draw t in 1..T and eps from N(0, I), then the mean squared error of the
-    network's answer (DDPM, Ho et al. 2020, algorithm 1 and eq. 14). The generator's device is x_0's."""
+    network's answer (DDPM, Ho et al. 2020, algorithm 1 and eq. 14). The generator's device is x_0's.
+    `part` is the share of one of several processes, which all draw for the whole batch and so agree with one."""
     t = sample_timesteps(schedule, x_0.shape[0], generator, timestep_sampling)
     eps = torch.randn(x_0.shape, generator=generator, device=x_0.device, dtype=x_0.dtype)
     condition = drop_condition(condition, drop_probability, generator)
+    x_0, t, eps, condition = x_0[part], t[part], eps[part], condition[part]
     x_t = add_noise(schedule, x_0, t, eps)
     predicted, wanted = model(x_t, t, condition).float(), target_for(schedule, x_0, eps, t, target)
     if loss_weighting == "none":

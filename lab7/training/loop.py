@@ -1,8 +1,8 @@
 """The training loop: Accelerate, EMA, learning-rate schedules, checkpoints and exact resume (see run.py).
 
 Nothing random is carried from step to step: the order of an epoch follows from (seed, epoch), and the noise of a step
-from (seed, step, process). A killed run therefore resumes at its last checkpoint and ends with the same weights, bit
-for bit, as one that was never killed.
+from (seed, step), in any number of processes. A killed run therefore resumes at its last checkpoint and ends with the
+same weights, bit for bit, as one that was never killed.
 """
 
 from pathlib import Path
@@ -43,17 +43,17 @@ def train(
     run.begin()
     plan, accelerator, device = preset.train, run.accelerator, run.accelerator.device
     generator = torch.Generator(device)
+    part = slice(accelerator.process_index, None, accelerator.num_processes)
     while run.step < run.length.steps:
         epoch, place = divmod(run.step, run.length.steps_per_epoch)
         order = epoch_order(len(run.pictures), epoch, plan.seed)
         index = order[place * run.length.batch : (place + 1) * run.length.batch]
-        index = index[accelerator.process_index :: accelerator.num_processes]
         x_0, condition = draw(run.pictures, index, run.pipeline.normaliser, device)  # (B, 3, S, S), (B, 24)
         x_0 = x_0.contiguous(memory_format=torch.channels_last)
-        generator.manual_seed(step_seed(plan.seed, run.step, accelerator.process_index))
+        generator.manual_seed(step_seed(plan.seed, run.step))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.precision == "bf16"):
-            loss = diffusion.loss(run.model, run.pipeline.schedule, x_0, condition, generator, *run.loss_options)
-        mean_loss = run.mean_loss(loss, index)
+            loss = diffusion.loss(run.model, run.pipeline.schedule, x_0, condition, generator, *run.loss_options, part)
+        mean_loss = run.mean_loss(loss, index[part])
 
         rate = plan.learning_rate * rate_factor(plan, run.step, run.length) * run.plateau.factor
         for group in run.optimizer.param_groups:
@@ -69,7 +69,7 @@ def train(
     return run.finish()
 
 
-def step_seed(seed: int, step: int, process: int) -> int:
+def step_seed(seed: int, step: int) -> int:
     """The seed of a step's timesteps and noise. It is not `mix_seed`: the recorded curves were trained with this one,
     and a demonstration that begins like a recorded run must follow its curve."""
-    return (seed * 1_000_003 + step) * 1_024 + process
+    return (seed * 1_000_003 + step) * 1_024
