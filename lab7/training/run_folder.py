@@ -5,6 +5,7 @@ runs/NAME/config.json  metrics.jsonl  checkpoint.pt  samples/step_*.png  weights
 
 import functools
 import json
+import re
 import shutil
 import zipfile
 import zlib
@@ -16,7 +17,7 @@ import torch
 
 from lab7 import config
 from lab7.config import Preset
-from lab7.utils.files import UserError, atomic_path, locked, read_json, runs_dir, short, write_text
+from lab7.utils.files import Failure, UserError, atomic_path, locked, read_json, runs_dir, short, write_text
 
 
 def alone(train: Callable[..., Path]) -> Callable[..., Path]:
@@ -25,7 +26,16 @@ def alone(train: Callable[..., Path]) -> Callable[..., Path]:
     @functools.wraps(train)
     def train_alone(preset: Preset, name: str, *, runs: Path | None = None, **options: Any) -> Path:
         with locked((runs or runs_dir()) / name):
-            return train(preset, name, runs=runs, **options)
+            try:
+                return train(preset, name, runs=runs, **options)
+            except RuntimeError as error:  # the next exchange of gradients fails when a process is gone
+                if not (torch.distributed.is_initialized() and re.search("gloo|nccl|peer", str(error), re.I)):
+                    raise
+                rank = torch.distributed.get_rank()
+                raise Failure(
+                    f"{name}: process {rank} lost another process of this training (killed, or out of memory?); "
+                    "start all of them again with --resume"
+                ) from None
 
     return train_alone
 

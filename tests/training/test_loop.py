@@ -163,19 +163,6 @@ def test_a_loss_that_is_not_finite_stops_with_step_files_and_advice(data, tmp_pa
     assert not (tmp_path / "toy" / "weights.safetensors").exists()
 
 
-def test_two_processes_train_one_model(data, tmp_path):
-    """accelerate launch with two CPU processes: half a batch each, one set of weights, one result."""
-    # with --cpu alone accelerate starts one process; --multi_gpu is its name for its launcher of several
-    command = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
-    command += ["--main_process_port=0", "--mixed_precision=no", "--dynamo_backend=no"]
-    command += ["--num_cpu_threads_per_process=1", toy_run.__file__, str(data), str(tmp_path), "two", "epochs=2"]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env=env, timeout=240)
-    result = read(tmp_path / "two")
-    assert result["processes"] == 2 and result["steps"] == 8 and result["images_seen"] == 32
-    assert load_pipeline(tmp_path / "two")([["red cube"]], num_steps=2).isfinite().all()
-
-
 def test_the_reports_schedule_follows_the_accuracies(data, tmp_path):
     calls = []
 
