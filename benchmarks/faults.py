@@ -27,7 +27,8 @@ from typing import Any
 import torch
 
 from benchmarks.common import print_table, run
-from lab7.ablation.results import read_record, read_result, write_record
+from benchmarks.record import write_record
+from lab7.ablation.results import read_record, read_result
 from lab7.config import get_preset, override
 from lab7.dataset.layout import describe, load_pictures
 from lab7.judge.evaluation import recorded

@@ -26,8 +26,8 @@ from typing import Any
 import torch
 
 from benchmarks.common import interval, print_table
+from benchmarks.record import write_record
 from lab7.ablation.evaluate import LISTS, score_run
-from lab7.ablation.results import write_record
 from lab7.ablation.sweep import Job, plan_jobs, run_jobs
 from lab7.config import Preset, SamplingConfig, get_preset, override
 from lab7.dataset.layout import describe, load_pictures
@@ -264,7 +264,7 @@ def save_average(folder: Path, preset: Preset, out: Path) -> None:
 
 
 def pack_runs(out: Path, jobs: list[Job], prefix: str = "") -> None:
-    """The record of the scored runs as `lab7 ablate --record` writes it, the runs' own small files, and a table."""
+    """The record of the scored runs as benchmarks/record.py writes it, the runs' own small files, and a table."""
     pack(out / f"{prefix}arms.tar.gz", {f"{prefix}{job.folder.name}": job.folder for job in jobs})
     if any(job.done() for job in jobs):
         write_record(out / f"{prefix}ablation.json", jobs[0].workspace.runs, [job.arm for job in jobs])

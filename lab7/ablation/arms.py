@@ -1,8 +1,7 @@
-"""The arms of the ablation: a named configuration each, what the report claims of it, and the folders of its runs."""
+"""The arms of the ablation: a named configuration each, and what the report claims of it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lab7.config import Preset, get_preset, override
@@ -130,13 +129,3 @@ def arm_preset(arm: Arm, preset: Preset, settings: Iterable[str] = ()) -> Preset
 def run_name(arm: str, seed: int) -> str:
     """The folder of an arm's run: the arm's name for seed 0, followed by the seed for others."""
     return arm if seed == 0 else f"{arm}_seed{seed}"
-
-
-def seeds_of(arm: str, runs: Path) -> dict[int, Path]:
-    """The finished runs of an arm in a folder of runs, by seed."""
-    folders = {}
-    for path in (runs / arm, *runs.glob(f"{arm}_seed*")):
-        seed = path.name.removeprefix(arm).removeprefix("_seed")
-        if (path / "result.json").exists() and (seed.isdecimal() or not seed):
-            folders[int(seed or 0)] = path
-    return dict(sorted(folders.items()))

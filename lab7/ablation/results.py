@@ -1,6 +1,5 @@
 """The results of many runs: found on disk, collected in one file, and compared in tables."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import nan
@@ -8,13 +7,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from lab7.ablation.arms import ARMS, Arm, get_arm, seeds_of
+from lab7.ablation.arms import Arm, get_arm
 from lab7.ablation.evaluate import LISTS
 from lab7.ablation.statistics import Counts, bootstrap, compare, counts_of
-from lab7.training.run_folder import read_metrics
-from lab7.utils.files import UserError, absolute, json_checksum, read_json, runs_dir, shipped_dir, short, write_text
+from lab7.utils.files import UserError, absolute, read_json, runs_dir, shipped_dir
 
 RECORD = "ablation.json"  # one file with the results of many runs, in a folder of runs
 ALL = "all"  # the lists test, new_test and unseen together
@@ -64,66 +63,25 @@ def read_arms(runs: Path, names: Iterable[str]) -> dict[str, list[dict[str, Any]
     record = read_record(runs / RECORD)
     for name in dict.fromkeys(names):
         seeds = {result["seed"]: result for result in record if result["arm"] == name}
-        seeds |= {seed: result for seed, (_, result) in _scored(name, runs).items()}
+        seeds |= {seed: result for seed, (_, result) in scored_runs(name, runs).items()}
         if seeds:
             arms[name] = [seeds[seed] for seed in sorted(seeds)]
     return arms
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
-    """The results in a file that `write_record` wrote; none if there is no file."""
+    """The results in a file that benchmarks/record.py wrote; none if there is no file."""
     return read_json(path, "a record of an ablation")["runs"] if path.exists() else []
 
 
-def write_record(path: Path, runs: Path, names: Iterable[str]) -> tuple[int, int]:
-    """Add the scored runs of those arms in `runs` to one file, a line each; what it holds of other runs is kept.
-
-    Returns how many runs were added and how many the file then holds. Raises UserError if no such run is scored.
-    """
-    kept = {(result["arm"], result["seed"]): result for result in read_record(path)}
-    new = {
-        (name, seed): _condensed(name, result, folder)
-        for name in names
-        for seed, (folder, result) in _scored(name, runs).items()
-    }
-    if not new:
-        raise UserError(f"{short(runs)}: no scored run of {', '.join(names)}; 'lab7 ablate --arms ...' makes them")
-    kept |= new
-    keys = sorted(kept, key=lambda key: ([*ARMS, key[0]].index(key[0]), key[1]))  # unknown arms come last
-    lines = [json.dumps(kept[key], separators=(",", ":")) for key in keys]
-    checksum = json_checksum({"runs": [kept[key] for key in keys]})
-    write_text(path, '{"runs": [\n' + ",\n".join(lines) + f'\n], "checksum": "{checksum}"}}\n')
-    return len(new), len(lines)
-
-
-def _scored(name: str, runs: Path) -> dict[int, tuple[Path, dict[str, Any]]]:
-    """The folder and the result of each scored seed of an arm."""
-    results = {seed: (folder, read_result(folder)) for seed, folder in seeds_of(name, runs).items()}
-    return {seed: (folder, result) for seed, (folder, result) in results.items() if "accuracy" in result}
-
-
-def _condensed(arm: str, result: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What a record keeps of a run: where it was made, its settings of drawing, and its counts."""
-    keys = (
-        *("name", "preset", "seed", "steps", "epochs", "images_seen", "seconds", "precision", "device", "cores"),
-        *("commit", "versions", "weights_from", "judge", "second_judge", "sampling", "frechet"),
-        "condition_sensitivity",
-    )
-    kept = {"arm": arm} | {key: result[key] for key in keys if key in result}
-    if lines := read_metrics(folder, "loss"):
-        kept["loss"] = round(lines[-1]["loss"], 5)
-    kept["settings"] = {"data": {"image_size": result["settings"]["data"]["image_size"]}}
-    return kept | {"accuracy": {name: _condensed_list(scores) for name, scores in result["accuracy"].items()}}
-
-
-def _condensed_list(scores: dict[str, Any]) -> dict[str, Any]:
-    """Scores and counts of one list; the counts of a condition become a string of digits, for they are below ten."""
-    kept: dict[str, Any] = {key: scores[key] for key in ("top_k", "exact", "samples") if key in scores}
-    counts = scores["by_picture"]
-    kept["by_picture"] = counts | {"hits": ["".join(map(str, row)) for row in counts["hits"]]}
-    if "second_judge" in scores:
-        kept["second_judge"] = _condensed_list(scores["second_judge"])
-    return kept
+def scored_runs(arm: str, runs: Path) -> dict[int, tuple[Path, dict[str, Any]]]:
+    """The folder and the result of an arm's scored runs in a folder of runs, by seed."""
+    scored = {}
+    for folder in (runs / arm, *runs.glob(f"{arm}_seed*")):
+        seed = folder.name.removeprefix(arm).removeprefix("_seed")
+        if (folder / "result.json").exists() and (seed.isdecimal() or not seed):
+            scored[int(seed or 0)] = folder, read_result(folder)
+    return {seed: scored[seed] for seed in sorted(scored) if "accuracy" in scored[seed][1]}
 
 
 def arm_rows(arms: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -187,3 +145,29 @@ def arm_table(rows: Sequence[Mapping[str, Any]], arms: Mapping[str, Sequence[dic
         keys = ("low", "high", "difference", "diff_low", "diff_high", "verdict", "claim")
         lines.append(line | {key: total[key] for key in keys})
     return pd.DataFrame(lines)
+
+
+def sensitivity_table(arms: Mapping[str, Sequence[dict[str, Any]]]) -> pd.DataFrame:
+    """The condition sensitivity in percent (see training/sensitivity.py), one line an arm whose runs were measured.
+
+    `arms` gives the results of each arm's seeds. Columns: arm, title, baseline, seeds, pictures (seen), minutes,
+    condition_sensitivity and those of `comparison`. Arms that draw with the network of another are left out.
+    """
+    measured = {name: [one for one in arm if "condition_sensitivity" in one] for name, arm in arms.items()}
+    lines = []
+    for name, results in measured.items():
+        arm = get_arm(name)
+        if results and not arm.weights_from:
+            line = {"arm": name, "title": arm.title, "baseline": arm.baseline, "seeds": len(results)}
+            line |= {"pictures": results[0]["images_seen"]}
+            line |= {"minutes": fmean(result["seconds"] for result in results) / 60}
+            words = ("more sensitive", "less sensitive")
+            baseline = measured.get(arm.baseline, ())
+            lines.append(line | comparison("condition_sensitivity", arm, results, baseline, _sensitivities, *words))
+    return pd.DataFrame(lines)
+
+
+def _sensitivities(results: Sequence[dict[str, Any]]) -> Counts:
+    """The input of the bootstrap: each picture is a condition with one sample, its value in percent."""
+    values = [100 * np.array(result["condition_sensitivity"]["by_picture"])[:, None] for result in results]
+    return Counts(tuple(values), np.ones(len(values[0])))

@@ -110,7 +110,6 @@ def ablate(
     settings: opt.Settings = (),
     submit: Literal["no", "slurm", "local"] = "no",
     list: opt.Flag = False,
-    record: opt.OptionalPath = None,
     json: opt.Json = False,
 ) -> int:
     """Train and score arms of the ablation with several seeds, several at a time; a stopped sweep continues.
@@ -125,11 +124,10 @@ def ablate(
         settings: Settings to change in every arm, such as epochs=4.
         submit: Hand the runs to a cluster by submitit, one task each. SBATCH_PARTITION etc. choose the nodes.
         list: List the arms with the seeds that are finished here and those recorded in data/runs/; train nothing.
-        record: Write the finished runs of these arms into one small file, such as data/runs/ablation.json.
     """
     from lab7.ablation import sweep
     from lab7.ablation.arms import ARMS
-    from lab7.ablation.results import read_arms, write_record
+    from lab7.ablation.results import read_arms
     from lab7.ablation.workspace import open_workspace
 
     runs, names = open_workspace(preset).runs, tuple(ARMS) if arms == ("all",) else arms
@@ -146,10 +144,6 @@ def ablate(
         lines = [f"{name:21} {arm.title:45} {text[name] or 'no run'}" for name, arm in ARMS.items()]
         return opt.print_result(json, seeds_by_arm, *lines)
     plan = sweep.plan_jobs(names, sweep.parse_seeds(seeds), preset, settings)
-    if record:
-        added, total = write_record(record, runs, names)
-        line = f"{short(record)}: {plural(added, 'run')} of {short(runs)} added; it now holds {total}"
-        return opt.print_result(json, {"added": added, "total": total}, line)
     if submit != "no":
         tasks = [str(task.job_id) for task in sweep.submit(plan, submit)]
         return opt.print_result(

@@ -9,16 +9,10 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from lab7.plots import sketch
-from lab7.plots.network_parts import BLOCKS, Call, calls, shape_text
-from lab7.plots.sketch import BLUE, GREEN, GREY, ORANGE, PINK, SMALL, Box, Point, arrow, box, pill, write
+from lab7.plots.network_parts import BLOCKS, FEEDS, Call, calls
+from lab7.plots.sketch import BLUE, GREEN, GREY, ORANGE, PINK, SMALL, Box, Point, arrow, box, chain, pill, write
 from lab7.plots.style import WIDTH
 from lab7.unet import PLACES, UNet
-
-FEEDS = {
-    "init_conv": ("x_t",), "down1": ("init_conv",), "down2": ("down1",), "hidden": ("down2",), "up0": ("hidden",),
-    "up1": ("up0", "down2"), "up2": ("up1", "down1"), "out": ("up2", "init_conv"),
-}  # fmt: skip
-"""Whose output enters a block; a second one is the skip, which is concatenated along the channels."""
 
 _COLOURS = {"Conv": BLUE, "Linear": BLUE, "Norm": ORANGE, "LU": GREEN, "Pool": PINK}  # part of a class name -> colour
 
@@ -49,12 +43,12 @@ def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
         shift, align = {left: (-0.05 - beside[name], "right"), right: (0.38, "left")}.get(x, (0, "center"))
         kind = "" if name == "x_t" else f"{_kind(called[name])}\n"
         write(axes, x + shift, y, name, align, size=8.5, fontweight="bold")
-        write(axes, x + shift, y - 0.09, f"{kind}{shape_text(shape[name])}", align, size=SMALL, va="top")
+        write(axes, x + shift, y - 0.09, f"{kind}{shape[name]}", align, size=SMALL, va="top")
 
     def inject(name: str, x: float, y: float, side: int) -> None:
         if name in PLACES[model.condition_at]:
             width = called[f"time_embeddings.{model.embedding_of[name]}"].output
-            text = f"{'c, t' if len(model.label_embeddings) else 't'}: {shape_text(width)}"
+            text = f"{'c, t' if len(model.label_embeddings) else 't'}: {width}"
             pill(axes, x, y, _equation(model), ORANGE)
             write(axes, x + side * 0.5, y, text, "left" if side > 0 else "right", size=SMALL)
             arrow(axes, (x + side * 0.48, y), (x + side * 0.29, y), colour=ORANGE)
@@ -63,7 +57,7 @@ def unet_figure(model: UNet, batch_size: int = 32) -> Figure:
         """A dashed line from the block `name` to the "cat" in front of the block `into`."""
         arrow(axes, *start, (corner, y), (corner, end[1]), end, dashed=True)
         joined = _layers(called, into)[0][1].inputs[0]
-        write(axes, (left + right) / 2 - 0.08, y + 0.1, f"with {name}: {shape_text(joined)}", size=SMALL, color=GREY)
+        write(axes, (left + right) / 2 - 0.08, y + 0.1, f"with {name}: {joined}", size=SMALL, color=GREY)
 
     # Down on the left, the hidden layer at the bottom, up on the right.
     arrow(axes, (0.5 + 2 * beside["x_t"], level["x_t"]), (left - size["init_conv"][0] / 2, level["init_conv"]))
@@ -112,36 +106,26 @@ def block_figure(model: UNet, *names: str, batch_size: int = 32) -> Figure:
             groups[-1][1].append(_box(call))
             before = call.output
     rows: list[list[tuple[str, list[Box]]]] = [[]]
-    for group in groups:  # at most 8 boxes a row, the source included
-        if (rows[-1] is rows[0]) + sum(len(boxes) for _, boxes in rows[-1]) + len(group[1]) > 8:
+    for group in groups:
+        if sum(len(boxes) for _, boxes in rows[-1]) + len(group[1]) > 7:
             rows.append([])
         rows[-1].append(group)
-    columns = max((row is rows[0]) + sum(len(boxes) for _, boxes in row) for row in rows)
-    margin = 0.14 if len(rows) > 1 else 0.02  # where the line turns back
-    step, tall, first = min(1.18, (WIDTH - 2 * margin) / columns), 1.32, 0.35 * (len(sources) - 1)
-    figure, axes = sketch.canvas(columns * step + 2 * margin, tall * len(rows) + first)
-    axes.set_xlim(-margin, columns * step + margin)
-    y = tall * len(rows) + first / 2 - 0.72
+    columns = 1 + max(sum(len(boxes) for _, boxes in row) for row in rows)  # the first is that of the sources
+    step, tall = min(1.18, (WIDTH - 0.1) / columns), 1.32 + 0.18 * (len(sources) - 1)
+    figure, axes = sketch.canvas(columns * step + 0.1, tall * len(rows))
+    x, y = step, tall * (len(rows) - 0.5) - 0.06
     for place, source in enumerate(sources):
         at = y + 0.75 * ((len(sources) - 1) / 2 - place)
         box(axes, step / 2, at, step - 0.15, source)
         arrow(axes, (step - 0.08, at), (step + 0.07, y + (at - y) * 0.12))
-    column = 1
     for row in rows:
         if row is not rows[0]:  # turn back to the left
-            end, y = y, y - tall - first / 2 * (row is rows[1])
-            edge, turn = column * step + 0.07, y + 0.72
-            arrow(axes, (edge - 0.14, end), (edge, end), (edge, turn), (-0.06, turn), (-0.06, y), (0.07, y))
-            column = 0
+            end, y = y, y - tall
+            right, turn, left = x + 0.07, (end + y) / 2 - 0.02, step - 0.1
+            arrow(axes, (x - 0.07, end), (right, end), (right, turn), (left, turn), (left, y), (step + 0.07, y))
+            x = step
         for label, boxes in row:
-            if label:
-                label = label if len(boxes) > 1 else label.partition(":")[0]
-                sketch.frame(axes, column * step + 0.03, y - 0.5, len(boxes) * step - 0.06, 1.1, label)
-            for item in boxes:
-                if column > (row is rows[0]):
-                    arrow(axes, (column * step - 0.07, y), (column * step + 0.07, y))
-                box(axes, (column + 0.5) * step, y, step - 0.15, item)
-                column += 1
+            x = chain(axes, x, y, step, boxes, label if len(boxes) > 1 else label.partition(":")[0], enter=x > step)
     return figure
 
 
@@ -156,16 +140,15 @@ def embedding_figure(model: UNet, place: str = "up1", batch_size: int = 32) -> F
     arrow(axes, (x, top), (x, 0.42))
     for bank, source, letter, symbol, y in rows:
         path = f"{bank}.{name}"
+        box(axes, step / 2, y, step - 0.15, Box(source, "", called[path].inputs[0]))
         layers = [_box(call) for _, call in _layers(called, path)]
-        sketch.frame(axes, step + 0.04, y - 0.5, step * len(layers) - 0.08, 1.08, f"{path}: {called[path].kind}")
-        for column, item in enumerate([Box(source, "", called[path].inputs[0]), *layers]):
-            box(axes, step * (column + 0.5), y, step - 0.22, item)
-            arrow(axes, (step * (column + 1) - 0.11, y), (step * (column + 1) + 0.11, y))
-        write(axes, step * (len(layers) + 1) + 0.21, y, letter, size=11, fontweight="bold")
-        arrow(axes, (step * (len(layers) + 1) + 0.34, y), (x - 0.13, y))
+        end = chain(axes, step, y, step, layers, f"{path}: {called[path].kind}")
+        arrow(axes, (end - 0.07, y), (end + 0.07, y))
+        write(axes, end + 0.21, y, letter, size=11, fontweight="bold")
+        arrow(axes, (end + 0.34, y), (x - 0.13, y))
         pill(axes, x, y, symbol, ORANGE)
     write(axes, x, top + 0.17, f"x, from {FEEDS[place][0]}", fontweight="bold")
-    write(axes, x + 0.1, top - 0.04, shape_text(called[FEEDS[place][0]].output), "left", size=SMALL)
+    write(axes, x + 0.1, top - 0.04, str(called[FEEDS[place][0]].output), "left", size=SMALL)
     write(axes, x, 0.3, f"x′ = {_equation(model)}", fontweight="bold")
     write(axes, x, 0.12, f"into {place}", size=SMALL)
     widths = [f"{where} {called[f'time_embeddings.{bank}'].output[1]}" for where, bank in model.embedding_of.items()]

@@ -1,7 +1,6 @@
 """What a U-Net is made of, read from a forward pass of the live module: shapes, costs, and who sees the label."""
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,12 @@ from lab7.vocabulary import CLASSES
 
 Shape = tuple[int, ...]
 
-BLOCKS = ("init_conv", "down1", "down2", "hidden", "up0", "up1", "up2", "out")  # from the input to the output
+FEEDS = {
+    "init_conv": ("x_t",), "down1": ("init_conv",), "down2": ("down1",), "hidden": ("down2",), "up0": ("hidden",),
+    "up1": ("up0", "down2"), "up2": ("up1", "down1"), "out": ("up2", "init_conv"),
+}  # fmt: skip
+"""Whose output enters a block; a second one is the skip, which is concatenated along the channels."""
+BLOCKS = tuple(FEEDS)  # from the input to the output
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,6 @@ def signal_sizes(model: UNet, x_t: Tensor, t: Tensor, condition: Tensor) -> dict
     mode; x_t (B, 3, S, S), t (B,), condition (B, 24). The model stays unchanged."""
     traced = _trace(copy.deepcopy(model).train(), x_t, t, condition)
     return {name: (traced[name][0][0].std().item(), traced[name][1].std().item()) for name in BLOCKS}
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    """(32, 256, 64, 64) as text."""
-    return "(" + ", ".join(map(str, shape)) + ")"
 
 
 def _trace(model: UNet, x_t: Tensor, t: Tensor, condition: Tensor) -> dict[str, tuple[tuple[Tensor, ...], Tensor]]:

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon
 
-from lab7.plots.network_parts import shape_text
+from lab7.plots.network_parts import Shape
 from lab7.plots.style import COLOURS, INK, STYLE, styled
 
 BLUE, GREEN, PINK, ORANGE = COLOURS[0], COLOURS[2], COLOURS[3], COLOURS[4]
@@ -25,7 +25,7 @@ class Box:
 
     title: str
     detail: str
-    shape: Sequence[int]
+    shape: Shape
     colour: str | None = None
 
 
@@ -73,7 +73,21 @@ def box(axes: Axes, x: float, y: float, width: float, item: Box) -> None:
     size, weight = (min(7.5, fits), "normal") if item.colour else (7.5, "bold")
     write(axes, x, y + 0.062 * lines, item.title, size=size, fontweight=weight)
     write(axes, x, y + 0.062 * lines - 0.075, item.detail, size=7, va="top", color=INK if item.colour else BROWN)
-    write(axes, x, y - (0.36 if item.colour else 0.14 + 0.065 * lines), shape_text(item.shape), size=6.7)
+    write(axes, x, y - (0.36 if item.colour else 0.14 + 0.065 * lines), str(item.shape), size=6.7)
+
+
+def chain(axes: Axes, x: float, y: float, step: float, boxes: Sequence[Box], label: str, enter: bool = True) -> float:
+    """Boxes side by side from x on, on a labelled ground; arrows between them and, to `enter`, into the first.
+
+    Returns where they end. Without a label there is no ground."""
+    if label:
+        frame(axes, x + 0.03, y - 0.5, len(boxes) * step - 0.06, 1.1, label)
+    for item in boxes:
+        if enter or item is not boxes[0]:
+            arrow(axes, (x - 0.07, y), (x + 0.07, y))
+        box(axes, x + step / 2, y, step - 0.15, item)
+        x += step
+    return x
 
 
 def frame(axes: Axes, x: float, y: float, width: float, height: float, label: str) -> None:

@@ -1,10 +1,12 @@
 """The length of a run, its learning-rate schedule, and the exponential moving average of its weights."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -32,9 +34,8 @@ def run_length(plan: TrainConfig, num_pictures: int) -> Length:
     unit = per_epoch if steps >= per_epoch else 1
     last = steps // unit
     first = 1 if unit > 1 else max(1, last // 10)
-    marks = max(plan.snapshots - 1, 1)
-    spread = {round(first * (last / first) ** (k / marks)) * unit for k in range(plan.snapshots)} if last else set()
-    return Length(steps, per_epoch, batch, tuple(sorted(spread)))
+    marks = {round(mark) * unit for mark in np.geomspace(first, last, plan.snapshots)}
+    return Length(steps, per_epoch, batch, tuple(sorted(marks)))
 
 
 def rate_factor(plan: TrainConfig, step: int, length: Length) -> float:
@@ -61,7 +62,9 @@ class Plateau:
 
     def __init__(self) -> None:
         self._optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)  # its lr is the factor
-        self._schedulers: dict[str, ReduceLROnPlateau] = {}
+        self._schedulers: dict[str, ReduceLROnPlateau] = defaultdict(
+            lambda: ReduceLROnPlateau(self._optimizer, mode="max", factor=0.95, patience=5)
+        )
 
     @property
     def factor(self) -> float:
@@ -69,12 +72,7 @@ class Plateau:
 
     def step(self, accuracies: dict[str, float]) -> None:
         for name, accuracy in accuracies.items():
-            self._scheduler(name).step(accuracy)
-
-    def _scheduler(self, name: str) -> ReduceLROnPlateau:
-        if name not in self._schedulers:
-            self._schedulers[name] = ReduceLROnPlateau(self._optimizer, mode="max", factor=0.95, patience=5)
-        return self._schedulers[name]
+            self._schedulers[name].step(accuracy)
 
     def state_dict(self) -> dict[str, Any]:
         lists = {name: scheduler.state_dict() for name, scheduler in self._schedulers.items()}
@@ -82,7 +80,7 @@ class Plateau:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, values in state["lists"].items():
-            self._scheduler(name).load_state_dict(values)
+            self._schedulers[name].load_state_dict(values)
         self._optimizer.param_groups[0]["lr"] = state["factor"]
 
 

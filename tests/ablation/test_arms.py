@@ -2,8 +2,9 @@
 
 import pytest
 
-from lab7.ablation.arms import ARMS, BASELINE, arm_preset, get_arm, run_name, seeds_of
+from lab7.ablation.arms import ARMS, BASELINE, arm_preset, get_arm, run_name
 from lab7.ablation.evaluate import REPORTED_LISTS
+from lab7.ablation.results import scored_runs
 from lab7.config import field_names, get_preset, override, to_dict
 from lab7.utils.files import UserError, write_json
 
@@ -36,14 +37,15 @@ def test_arms_without_a_training_change_only_the_sampling():
 
 
 def test_an_unknown_arm_gets_the_nearest_name():
-    with pytest.raises(UserError, match="unknown arm 'report_upp'; did you mean 'report_up'.*known: report_up_down"):
+    with pytest.raises(UserError, match="unknown arm 'report_upp'; did you mean 'report_up'"):
         get_arm("report_upp")
 
 
 def test_runs_of_an_arm_are_found_by_seed(tmp_path):
     for name in ("report_up", "report_up_seed2", "report_up_seed10", "report_up_down", "report_up_seedling"):
-        write_json(tmp_path / name / "result.json", {})
+        write_json(tmp_path / name / "result.json", {"accuracy": {}})
     (tmp_path / "report_up_seed3").mkdir()  # was begun
     assert [run_name("report_up", seed) for seed in (0, 2)] == ["report_up", "report_up_seed2"]
-    assert list(seeds_of("report_up", tmp_path)) == [0, 2, 10]
-    assert seeds_of(BASELINE, tmp_path) == {0: tmp_path / "report_up_down"}
+    write_json(tmp_path / "report_up_seed4" / "result.json", {})  # is not scored yet
+    assert list(scored_runs("report_up", tmp_path)) == [0, 2, 10]
+    assert scored_runs(BASELINE, tmp_path) == {0: (tmp_path / "report_up_down", {"accuracy": {}})}

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from benchmarks.record import write_record
 from lab7.ablation import results
 from lab7.ablation.arms import BASELINE, run_name
 from lab7.utils.files import UserError, write_json, write_text
@@ -75,8 +76,8 @@ def test_many_runs_are_kept_in_one_file_and_found_there(tmp_path):
     write_text(tmp_path / "runs" / "report_up" / "metrics.jsonl", metrics)
     write_json(tmp_path / "runs" / "report_none" / "result.json", {"seed": 0})  # never scored
     record = tmp_path / "shipped" / results.RECORD
-    assert results.write_record(record, tmp_path / "runs", ["report_down", "report_none"]) == (1, 1)
-    assert results.write_record(record, tmp_path / "runs", ["report_up"]) == (2, 3)
+    assert write_record(record, tmp_path / "runs", ["report_down", "report_none"]) == (1, 1)
+    assert write_record(record, tmp_path / "runs", ["report_up"]) == (2, 3)
     assert [(run["arm"], run["seed"]) for run in results.read_record(record)] == [
         *(("report_up", 0), ("report_up", 3), ("report_down", 0))
     ]
@@ -91,5 +92,5 @@ def test_many_runs_are_kept_in_one_file_and_found_there(tmp_path):
     write_json(record.parent / "report_up" / "result.json", result(0, 0.9))  # a folder comes before the record
     assert results.read_arms(record.parent, ["report_up"])["report_up"][0] == result(0, 0.9)
     with pytest.raises(UserError, match="no scored run of report_none; 'lab7 ablate"):
-        results.write_record(record, tmp_path / "runs", ["report_none"])
+        write_record(record, tmp_path / "runs", ["report_none"])
     assert len(results.read_record(record)) == 3

@@ -42,7 +42,7 @@ TABLE = {
               "--compare": ["", "one", "one two", "one two three"], "--kind": ["", "large"], "--seed": NUMBERS},
     "ablate": {"--preset": ["", "huge", "quick"], "--arms": ["", "none", "all none"], "--jobs": NUMBERS,
                "--seeds": ["", "x", "-1", "3-1", "0-", "1.5", "0-9999999999", ",", "0,,1"],
-               "--submit": ["", "pbs"], "--set": ["epochs", "epochs=0"], "--record": PATHS},
+               "--submit": ["", "pbs"], "--set": ["epochs", "epochs=0"]},
     "report": {"--preset": ["", "huge"], "--set": ["", "seed", "seed=", "seed=x", "sead=1", "seed=1.5", "seed=NaN"]},
     "doctor": {"--json": ["maybe"]},
     "exercises": {"--solutions": ["maybe"]},

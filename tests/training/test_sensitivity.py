@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lab7.ablation.sensitivity import sensitivity_table
+from lab7.ablation.results import sensitivity_table
 from lab7.config import get_preset, override
 from lab7.dataset.images import Pictures
 from lab7.dataset.normalizer import Normaliser, fit_normaliser
