@@ -16,7 +16,7 @@ from lab7.judge import evaluation
 from lab7.judge.blobs import has_duplicate
 from lab7.judge.error_types import readings, tally
 from lab7.judge.frechet import against_renders
-from lab7.judge.metrics import Score, exact_hits, exact_match, per_count, top_k, top_k_hits
+from lab7.judge.metrics import Score, exact_hits, top_k, top_k_hits
 from lab7.judge.networks import Judge
 from lab7.pipeline import Pipeline, load_pipeline
 from lab7.training.run_folder import first_difference
@@ -72,8 +72,7 @@ def score(
     scores = {
         **_counts(outputs, labels, samples),
         "single": top_k(outputs[::samples], labels[::samples]).to_dict(),
-        "per_count": per_count(outputs, labels).to_dict("records"),
-        "error_types": tally(readings(outputs, repeated)).to_dict("records"),
+        "error_types": tally(readings(outputs, repeated)),
         "duplicated": Score(int(duplicated.sum()), len(duplicated)).to_dict(),
         "exact_without_duplicates": Score(int(exact.sum()), len(exact)).to_dict(),
         "samples": samples,
@@ -88,11 +87,8 @@ def score(
 def _counts(outputs: Tensor, labels: Tensor, samples: int) -> dict[str, Any]:
     """The scores of pictures (N * K), K of a condition, and the objects found in each: (N, K)."""
     hits = top_k_hits(outputs, labels).view(-1, samples)
-    return {
-        "top_k": top_k(outputs, labels).to_dict(),
-        "exact": exact_match(outputs, labels).to_dict(),
-        "by_picture": {"hits": hits.tolist(), "asked": labels[::samples].sum(dim=1).int().tolist()},
-    }
+    by_picture = {"hits": hits.tolist(), "asked": labels[::samples].sum(dim=1).int().tolist()}
+    return evaluation.scores(outputs, labels) | {"by_picture": by_picture}
 
 
 def score_run(

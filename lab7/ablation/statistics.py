@@ -77,8 +77,7 @@ def counts_of(results: Sequence[dict[str, Any]], lists: Sequence[str], judge: st
 
 def bootstrap(arm: Counts, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float, float]:
     """An arm's accuracy with its 95% percentile interval: (accuracy, low, high)."""
-    rng = np.random.default_rng(seed)
-    low, high = _interval(_resample(arm, _conditions(arm, resamples, rng), rng))
+    low, high = np.quantile(_resample([arm], resamples, seed)[0], [0.025, 0.975]).tolist()
     return float(arm.accuracies.mean()), low, high
 
 
@@ -90,31 +89,23 @@ def compare(first: Counts, second: Counts, resamples: int = RESAMPLES, seed: int
     """
     if not np.array_equal(first.asked, second.asked):
         raise UserError("the two arms were scored on different conditions; score them again")
-    rng = np.random.default_rng(seed)
-    conditions = _conditions(first, resamples, rng)
-    low, high = _interval(_resample(first, conditions, rng) - _resample(second, conditions, rng))
+    one, other = _resample([first, second], resamples, seed)
+    low, high = np.quantile(one - other, [0.025, 0.975]).tolist()
     difference = float(first.accuracies.mean() - second.accuracies.mean())
     return Difference(difference, low, high, min(len(first.hits), len(second.hits)))
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _conditions(arm: Counts, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """The conditions of each resample, with replacement: int (R, C)."""
-    return rng.integers(0, len(arm.asked), (resamples, len(arm.asked)))
-
-
-def _resample(arm: Counts, conditions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The accuracy in each resample of trainings and samples, on the given conditions (R, C): (R,)."""
-    resamples, num = conditions.shape
-    trainings = rng.integers(0, len(arm.hits), (resamples, len(arm.hits)))  # (R, trainings)
-    total = np.zeros(resamples)
-    for column in range(len(arm.hits)):
-        for training, hits in enumerate(arm.hits):
-            rows = np.flatnonzero(trainings[:, column] == training)
-            samples = rng.integers(0, hits.shape[1], (len(rows), num, hits.shape[1]))  # (R', C, S)
-            total[rows] += hits[conditions[rows][:, :, None], samples].mean(axis=2).sum(axis=1)
-    return total / (len(arm.hits) * arm.asked[conditions].sum(axis=1))
+def _resample(arms: Sequence[Counts], resamples: int, seed: int) -> list[np.ndarray]:
+    """The accuracies (R,) of each arm in R resamples of trainings and samples, on conditions that all arms share."""
+    rng, num = np.random.default_rng(seed), len(arms[0].asked)
+    conditions, accuracies = rng.integers(0, num, (resamples, num)), []  # (R, C), with replacement
+    for arm in arms:
+        trainings = rng.integers(0, len(arm.hits), (resamples, len(arm.hits)))  # (R, trainings)
+        total = np.zeros(resamples)
+        for column in range(len(arm.hits)):
+            for training, hits in enumerate(arm.hits):
+                rows = np.flatnonzero(trainings[:, column] == training)
+                samples = rng.integers(0, hits.shape[1], (len(rows), num, hits.shape[1]))  # (R', C, S)
+                total[rows] += hits[conditions[rows][:, :, None], samples].mean(axis=2).sum(axis=1)
+        accuracies.append(total / (len(arm.hits) * arm.asked[conditions].sum(axis=1)))
+    return accuracies

@@ -111,11 +111,8 @@ class Workspace:
                 if not result.exists():
                     copied = read_json(trained / "result.json", "a run's result")
                     copied |= {"name": folder.name, "settings": to_dict(preset), "weights_from": trained.name}
-                    write_json(
-                        result,
-                        {key: copied[key] for key in copied if key not in ("accuracy", "best_of_n")},
-                        checksum=True,
-                    )
+                    kept = {key: copied[key] for key in copied if key not in ("accuracy", "best_of_n")}
+                    write_json(result, kept, checksum=True)
             else:
                 trained = folder
                 places: dict[str, Any] = {"data": self.data, "runs": self.runs, "progress": progress}

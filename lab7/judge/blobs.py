@@ -15,7 +15,7 @@ from lab7.dataset.renderer import REFLECTANCE
 from lab7.vocabulary import COLOURS
 
 COLOURFUL = 0.07  # length of a pixel's red, green and blue without their mean, pixels in [0, 1], from which it counts
-SMALLEST = 8  # pixels of a blob, in 64x64
+SMALLEST = 8  # pixels of a blob, in 64x64; they touch by sides or corners
 
 
 def count_blobs(images: Tensor) -> Tensor:
@@ -28,7 +28,8 @@ def count_blobs(images: Tensor) -> Tensor:
         nearest = torch.einsum("kc,chw->khw", hues, chroma).argmax(dim=0)  # (64, 64)
         colourful = chroma.norm(dim=0) > COLOURFUL
         for colour in nearest[colourful].unique().tolist():
-            counts[index, colour] = _count(colourful & (nearest == colour))
+            parts, _ = ndimage.label((colourful & (nearest == colour)).numpy(), structure=np.ones((3, 3)))
+            counts[index, colour] = int((np.bincount(parts.ravel())[1:] >= SMALLEST).sum())
     return counts
 
 
@@ -40,9 +41,3 @@ def has_duplicate(images: Tensor, labels: Tensor) -> Tensor:
     """
     asked = labels.view(len(labels), -1, len(COLOURS)).sum(dim=1)  # (N, 8)
     return ((count_blobs(images) > asked) & (asked > 0)).any(dim=1)
-
-
-def _count(mask: Tensor) -> int:
-    """How many connected parts of at least SMALLEST pixels, corners included, a mask (H, W) holds."""
-    parts, _ = ndimage.label(mask.numpy(), structure=np.ones((3, 3)))
-    return int((np.bincount(parts.ravel())[1:] >= SMALLEST).sum())

@@ -6,8 +6,8 @@ Every output above 0.5 counts as an object seen, so that extra objects are found
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
-import pandas as pd
 import torch
 
 from lab7.vocabulary import CLASSES
@@ -64,9 +64,8 @@ def readings(outputs: torch.Tensor, conditions: Sequence[Sequence[str]]) -> list
     return [read(row, names) for row, names in zip(outputs, conditions, strict=True)]
 
 
-def tally(pictures: Sequence[Reading]) -> pd.DataFrame:
+def tally(pictures: Sequence[Reading]) -> list[dict[str, Any]]:
     """One row a kind of KINDS: how many objects, and their share of those asked for. "extra" comes on top."""
     kinds = [kind for reading in pictures for kind in reading.kinds.values()]
     counts = {kind: kinds.count(kind) for kind in KINDS[:-1]} | {"extra": sum(len(one.extra) for one in pictures)}
-    rows = [{"what": kind, "objects": count, "share": count / max(len(kinds), 1)} for kind, count in counts.items()]
-    return pd.DataFrame(rows)
+    return [{"what": kind, "objects": count, "share": count / max(len(kinds), 1)} for kind, count in counts.items()]

@@ -78,7 +78,7 @@ def scores(outputs: Tensor, labels: Tensor) -> dict[str, Any]:
     return {
         "top_k": top_k(outputs, labels).to_dict(),
         "exact": exact_match(outputs, labels).to_dict(),
-        "per_count": per_count(outputs, labels).to_dict("records"),
+        "per_count": per_count(outputs, labels),
     }
 
 

@@ -9,7 +9,6 @@ from math import nan, sqrt
 from statistics import NormalDist
 
 import numpy as np
-import pandas as pd
 import torch
 
 Matrix = torch.Tensor | np.ndarray
@@ -114,7 +113,7 @@ def exact_hits(probabilities: Matrix, labels: Matrix) -> torch.Tensor:
     return ((outputs > 0.5) == truth).all(dim=1)
 
 
-def per_count(probabilities: Matrix, labels: Matrix) -> pd.DataFrame:
+def per_count(probabilities: Matrix, labels: Matrix) -> list[dict[str, float]]:
     """One row for every number of objects that occurs, ascending: objects, images; hits, total, accuracy, low, high of
     top_k; exact_hits, exact_accuracy, exact_low, exact_high of exact_match, whose total is images."""
     outputs, truth = _checked(probabilities, labels)
@@ -123,10 +122,10 @@ def per_count(probabilities: Matrix, labels: Matrix) -> pd.DataFrame:
     for count in counts.unique().tolist():
         chosen = counts == count
         found, exact = top_k(outputs[chosen], truth[chosen]), exact_match(outputs[chosen], truth[chosen])
-        row = {"objects": count, "images": exact.total}
+        row: dict[str, float] = {"objects": count, "images": exact.total}
         row |= {name: getattr(found, name) for name in ("hits", "total", "accuracy", "low", "high")}
         rows.append(row | {f"exact_{name}": getattr(exact, name) for name in ("hits", "accuracy", "low", "high")})
-    return pd.DataFrame(rows)
+    return rows
 
 
 def _checked(probabilities: Matrix, labels: Matrix) -> tuple[torch.Tensor, torch.Tensor]:

@@ -53,7 +53,10 @@ def train_judge(
         before = read_json(path, "a judge's record")
         record = {"first": {key: before.get(key) for key in ("command", "sha256", "seconds", "provenance")}}
     began = time.perf_counter()
-    images, labels = _training_set(TRAINING_SEED + seed, plan.judge_scenes, plan.plain_share, processes)
+    plain = round(plan.plain_share * plan.judge_scenes)  # scenes with the stand-in's own camera and lamps
+    kinds = (TRAINING_SEED + seed, plan.judge_scenes - plain, TRAINING), (TRAINING_SEED + seed + 10_000, plain, None)
+    parts = [render_pictures(*kind, processes) for kind in kinds if kind[1]]
+    images, labels = (torch.cat(part) for part in zip(*parts, strict=True))
     rendered = time.perf_counter()
     fitting: dict[str, Any] = {"epochs": plan.judge_epochs, "learning_rate": plan.judge_learning_rate}
     fitting |= {"kind": kind, "seed": seed, "precision": precision}
@@ -76,17 +79,6 @@ def train_judge(
     }
     write_json(out.with_suffix(".json"), record, checksum=True)
     return record
-
-
-def _training_set(seed: int, scenes: int, plain_share: float, processes: int | None) -> tuple[Tensor, Tensor]:
-    """Pictures uint8 (3 * scenes, 3, 64, 64) and labels (3 * scenes, 24); a share of the scenes, the last, has the
-    stand-in's own camera and lamps."""
-    plain = round(plain_share * scenes)
-    parts = [render_pictures(seed, scenes - plain, TRAINING, processes)] if plain < scenes else []
-    if plain:
-        parts.append(render_pictures(seed + 10_000, plain, None, processes))
-    images, labels = zip(*parts, strict=True)
-    return torch.cat(images), torch.cat(labels)
 
 
 def fit(

@@ -47,13 +47,9 @@ def rate_factor(plan: TrainConfig, step: int, length: Length) -> float:
     if step < plan.warmup_steps:
         return (step + 1) / (plan.warmup_steps + 1)
     done = (step - plan.warmup_steps) / max(1, length.steps - plan.warmup_steps)
-    if plan.lr_schedule == "linear":
-        return 1 - done
-    if plan.lr_schedule == "cosine":
-        return (1 + math.cos(math.pi * done)) / 2
-    if plan.lr_schedule == "report":
-        return 1 - (step // length.steps_per_epoch) / plan.epochs
-    return 1.0
+    by_epoch = 1 - (step // length.steps_per_epoch) / plan.epochs
+    falling = {"linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2, "report": by_epoch}
+    return falling.get(plan.lr_schedule, 1.0)
 
 
 class Plateau:

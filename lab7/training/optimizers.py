@@ -1,7 +1,6 @@
 """The optimizers: Adam, AdamW, and Muon for the matrices inside a network with AdamW for its other weights."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +18,12 @@ def make_optimizer(plan: TrainConfig, model: nn.Module) -> torch.optim.Optimizer
     The "share" of a group is its highest learning rate divided by `learning_rate`. Raises UserError for Muon with a
     model that names no matrices. On a GPU Adam and AdamW are fused.
     """
-    fused = True if next(model.parameters()).is_cuda else None
+    rate, fused = plan.learning_rate, True if next(model.parameters()).is_cuda else None
     optimizer: torch.optim.Optimizer
     if plan.optimizer == "adam":
-        optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, fused=fused)
+        optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=fused)
     elif plan.optimizer == "adamw":
-        options: dict[str, Any] = {"weight_decay": plan.weight_decay, "fused": fused}
-        optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, **options)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=plan.weight_decay, fused=fused)
     elif hasattr(model, "matrices"):
         matrices = {id(weight): weight for weight in model.matrices()}  # type: ignore[operator]
         others = [weight for weight in model.parameters() if id(weight) not in matrices]
@@ -33,7 +31,7 @@ def make_optimizer(plan: TrainConfig, model: nn.Module) -> torch.optim.Optimizer
     else:
         raise UserError("optimizer=muon needs network=efficient; the report's U-Net names no matrices to train with it")
     for group in optimizer.param_groups:
-        group["share"] = group["lr"] / plan.learning_rate
+        group["share"] = group["lr"] / rate
     return optimizer
 
 

@@ -1,5 +1,6 @@
 """Error types of hand-made outputs, and what holds for any."""
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -42,5 +43,5 @@ def test_every_asked_and_every_seen_object_is_counted_once(asked, seen):
     assert list(found.kinds) == asked and set(found.kinds.values()) <= set(KINDS[:-1])
     accounted = [name for name, kind in found.kinds.items() if kind == "found"] + list(found.taken_for.values())
     assert sorted([*accounted, *found.extra]) == sorted(seen)
-    table = tally([found]).set_index("what")
+    table = pd.DataFrame(tally([found])).set_index("what")
     assert table.objects[list(KINDS[:-1])].sum() == len(asked) and table.objects["extra"] == len(found.extra)

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -82,7 +83,7 @@ def test_scores_agree_with_the_oracle(batch):
     )
     assert exact_match(outputs, labels) == Score(exact, len(labels))
     if len(labels):
-        counts = per_count(outputs, labels)
+        counts = pd.DataFrame(per_count(outputs, labels))
         assert Score(sum(counts["hits"]), sum(counts["total"])) == top_k(outputs, labels)
         assert (sum(counts["exact_hits"]), sum(counts["images"])) == (exact, len(labels))
 
@@ -102,7 +103,7 @@ def test_per_count_separates_the_numbers_of_objects():
     outputs[0, 0] = 0.9
     outputs[1, [0, 1, 7]] = 0.9
     outputs[2, 3:6] = 0.4  # ranked right, but none is above one half
-    table = per_count(outputs, labels)
+    table = pd.DataFrame(per_count(outputs, labels))
     assert table[["objects", "images", "hits", "total", "exact_hits"]].values.tolist() == [
         [1, 1, 1, 1, 1],
         [3, 2, 5, 6, 0],
