@@ -55,7 +55,7 @@ def train_judge(
     began = time.perf_counter()
     plain = round(plan.plain_share * plan.judge_scenes)  # scenes with the stand-in's own camera and lamps
     kinds = (TRAINING_SEED + seed, plan.judge_scenes - plain, TRAINING), (TRAINING_SEED + seed + 10_000, plain, None)
-    parts = [render_pictures(*kind, processes) for kind in kinds if kind[1]]
+    parts = [render_pictures(first, number, look, processes) for first, number, look in kinds if number]
     images, labels = (torch.cat(part) for part in zip(*parts, strict=True))
     rendered = time.perf_counter()
     fitting: dict[str, Any] = {"epochs": plan.judge_epochs, "learning_rate": plan.judge_learning_rate}

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,43 +18,33 @@ from lab7.utils.files import UserError, read_json, short
 Lines = Sequence[Mapping[str, Any]]  # of a metrics.jsonl
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """Pictures of fixed conditions from fixed noise after so many steps, as one strip, uint8 (H, W, 3); and the last
-    recorded loss before it (NaN where there is none yet)."""
+def read_snapshots(run: Path) -> pd.DataFrame:
+    """The pictures of fixed conditions that a finished run drew on the way, always from the same noise: a row a moment.
 
-    step: int
-    epoch: float
-    loss: float
-    strip: np.ndarray
-
-
-def read_snapshots(run: Path) -> list[Snapshot]:
-    """The strips in a finished run's samples/, by step. Raises UserError for a run without any."""
+    Columns: step, epoch, loss (the last recorded until then, NaN if there is none yet), and strip, the pictures side by
+    side as uint8 (H, W, 3). Raises UserError for a run without any.
+    """
     paths = sorted((run / "samples").glob("step_*.png"))
     if not paths:
         raise UserError(f"{short(run / 'samples')}: holds no pictures; was the run stopped before the first?")
     result = read_json(run / "result.json", "a run's result")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
-    snapshots = []
+    rows = []
     for path in paths:
         step = int(path.stem.removeprefix("step_"))
         loss = [float("nan"), *(loss for at, loss in losses.items() if at <= step)][-1]
-        snapshots.append(Snapshot(step, step * result["epochs"] / result["steps"], loss, read_picture(path)))
-    return snapshots
+        row = {"step": step, "epoch": round(step * result["epochs"] / result["steps"], 3), "loss": round(loss, 4)}
+        rows.append(row | {"strip": read_picture(path)})
+    return pd.DataFrame(rows)
 
 
-def snapshot_figure(snapshots: Sequence[Snapshot], conditions: Sequence[Sequence[str]]) -> Figure:
+def snapshot_figure(snapshots: pd.DataFrame, conditions: Sequence[Sequence[str]]) -> Figure:
     """Rows: moments of the training. Columns: conditions, each always from the same noise (Tables 2 and 3)."""
-    pictures = [np.array_split(np.moveaxis(one.strip, -1, 0), len(conditions), axis=2) for one in snapshots]
-    rows = [f"epoch {s.epoch:.3g}" if snapshots[-1].epoch >= 1 else f"step {s.step}" for s in snapshots]
+    pictures = [np.array_split(np.moveaxis(strip, -1, 0), len(conditions), axis=2) for strip in snapshots["strip"]]
+    by_epoch = snapshots.epoch.max() >= 1
+    rows = [f"epoch {one.epoch:.3g}" if by_epoch else f"step {one.step}" for one in snapshots.itertuples()]
     return picture_grid(pictures, rows, ["\n".join(names) for names in conditions], cell=0.92)
-
-
-def snapshot_table(snapshots: Sequence[Snapshot]) -> pd.DataFrame:
-    """Step, epoch and loss of each row of the figure."""
-    return pd.DataFrame([{"step": s.step, "epoch": round(s.epoch, 3), "loss": round(s.loss, 4)} for s in snapshots])
 
 
 @styled

@@ -66,7 +66,7 @@ async def train_live(preset: Preset, name: str, **options: Any) -> Path:
 def epoch_walk(runs: Mapping[str, Path], conditions: Sequence[Sequence[str]]) -> Control:
     """Move through trainings: the same conditions, from the same noise, after more and more steps; one row a run, by
     its label. Raises UserError for a run without pictures, and where the runs have no moment in common."""
-    moments = {label: {one.step: one for one in read_snapshots(folder)} for label, folder in runs.items()}
+    moments = {label: {one.step: one for one in read_snapshots(folder).itertuples()} for label, folder in runs.items()}
     steps = sorted(set.intersection(*(set(of_run) for of_run in moments.values())))
     if not steps:
         raise UserError("these runs drew no pictures at the same step; choose runs of one preset")

@@ -204,11 +204,10 @@ def test_snapshots_have_step_epoch_and_the_last_loss(tmp_path):
     lines = ['{"step": 4, "loss": 0.5}', '{"step": 5, "accuracy": {}}', '{"step": 6, "loss": 0.25}']
     write_text(tmp_path / "metrics.jsonl", "".join(f"{line}\n" for line in lines))
     write_json(tmp_path / "result.json", {"epochs": 2.0, "steps": 6})
-    first, second = plots_training.read_snapshots(tmp_path)
-    assert np.isnan(first.loss) and second.loss == 0.25
-    table = plots_training.snapshot_table([first, second])
+    table = plots_training.read_snapshots(tmp_path)
+    assert np.isnan(table.loss[0]) and table.loss[1] == 0.25
     assert table.step.tolist() == [2, 6] and table.epoch.tolist() == [0.667, 2]
-    axis = plots_training.snapshot_figure([first, second], [["red cube"], ["cyan sphere", "red cube"], ["a"]]).axes[0]
+    axis = plots_training.snapshot_figure(table, [["red cube"], ["cyan sphere", "red cube"], ["a"]]).axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["epoch 0.667", "epoch 2"]
     assert len(axis.images) == 2 * 3
 
