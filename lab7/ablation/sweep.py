@@ -7,7 +7,7 @@ stopped, so a sweep that was interrupted goes on when it is started again.
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,16 @@ class Job:
         """Whether the run is finished and scored."""
         path = self.folder / "result.json"
         return path.exists() and "accuracy" in read_json(path, "a run's result")
+
+    def __call__(self) -> Path:
+        """Make the run; this is what a worker process or a node of a cluster executes."""
+        return self.workspace.run(self.arm)
+
+    def checkpoint(self) -> Any:
+        """What submitit gives to the cluster again when a job is stopped: the same, for a run that is there resumes."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
 
 
 def plan_jobs(
@@ -98,28 +108,25 @@ def run_jobs(jobs: Sequence[Job], workers: int = 0, progress: bool = True) -> li
     bar = tqdm(total=sum(map(_steps, trained)), unit="step", desc="ablate", disable=not progress, mininterval=1)
     with bar, process_pool(workers, threads) as pool:
         for batch in (trained, [job for job in left if not job.trains]):
-            pending = {pool.submit(run_one, job) for job in batch}
+            pending = {pool.submit(job): job for job in batch}
             while pending:
-                done, pending = wait(pending, timeout=1, return_when="FIRST_COMPLETED")
-                errors += _report(done)
+                for future in wait(pending, timeout=1, return_when="FIRST_COMPLETED").done:
+                    name, error = pending.pop(future).folder.name, future.exception()
+                    if isinstance(error, UserError | Failure | OSError):
+                        errors.append(f"{name}: {error}")
+                        tqdm.write(errors[-1], file=sys.stderr)
+                    elif error:
+                        raise error
                 bar.n = sum(map(_steps_done, trained))
                 bar.refresh()
     return errors
 
 
-def run_one(job: Job) -> str:
-    """Make one run; returns what went wrong in one line, or "". This is what a node of a cluster executes."""
-    try:
-        job.workspace.run(job.arm)
-    except (UserError, Failure, OSError) as error:
-        return f"{job.folder.name}: {error}"
-    return ""
-
-
 def submit(jobs: Sequence[Job], cluster: str) -> list[Any]:
-    """Hand every missing run to submitit, one task each; returns its jobs.
+    """Hand the missing runs to submitit as one array job; returns its tasks, one a run.
 
     `cluster` is "slurm", whose own variables such as SBATCH_PARTITION choose the nodes, or "local" for processes here.
+    A run that Slurm preempts, or stops at its time limit (SBATCH_TIMELIMIT; a day), is requeued and resumed.
     An arm that draws with the network of another arm trains that one first if it is not there, so submit it when the
     others are done. Raises UserError without submitit or without a cluster.
     """
@@ -128,12 +135,15 @@ def submit(jobs: Sequence[Job], cluster: str) -> list[Any]:
     except ModuleNotFoundError:
         raise UserError("--submit needs submitit: pip install '.[cluster]'") from None
     left = [job for job in jobs if not job.done()]
-    if left:
-        left[0].workspace.make_pictures()
+    if not left:
+        return []
+    left[0].workspace.make_pictures()
     try:
-        executor = submitit.AutoExecutor(folder=jobs[0].workspace.runs / "submitit", cluster=cluster)
+        folder = jobs[0].workspace.runs / "submitit"
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, slurm_max_num_timeout=100)
         executor.update_parameters(name="lab7", timeout_min=24 * 60)
-        return [executor.submit(run_one, job) for job in left]
+        with executor.batch():
+            return [executor.submit(job) for job in left]
     except (RuntimeError, ValueError, NameError, submitit.core.utils.FailedJobError) as error:
         raise UserError(f"--submit {cluster}: {str(error).splitlines()[0]}") from None
 
@@ -145,13 +155,6 @@ def table(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     results = read_arms(jobs[0].workspace.runs, [*(get_arm(name).baseline or name for name in names), *names])
     of_seeds = {name: [one for one in arm if one["seed"] in seeds] for name, arm in results.items()}
     return arm_rows({name: arm for name, arm in of_seeds.items() if arm})
-
-
-def _report(done: Iterable[Future[str]]) -> list[str]:
-    errors = [error for future in done if (error := future.result())]
-    for error in errors:
-        tqdm.write(error, file=sys.stderr)
-    return errors
 
 
 def _steps_done(job: Job) -> int:

@@ -122,7 +122,7 @@ def ablate(
         seeds: Seeds such as 0-4 or 0,2,7.
         jobs: Runs at a time, each with up to 2 GB of memory. The default is one for every two cores.
         settings: Settings to change in every arm, such as epochs=4.
-        submit: Hand the runs to a cluster by submitit, one task each. SBATCH_PARTITION etc. choose the nodes.
+        submit: Hand the runs to a cluster as one array job. SBATCH_PARTITION, SBATCH_TIMELIMIT etc. count.
         list: List the arms with the seeds that are finished here and those recorded in data/runs/; train nothing.
     """
     from lab7.ablation import sweep

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ Evaluate = Callable[[Pipeline], dict[str, float]]
 Callback = Callable[[int, int, float], bool]
 """Called with (step, steps, loss) after each step; the run ends there, complete so far, if it returns True."""
 
+STOP: Any = getattr(signal, "SIGUSR2", None)  # what submitit has Slurm send before it stops a job
 LOG_EVERY = 50  # steps between lines of metrics.jsonl
 UNTRAINED: dict[str, Any] = {"steps": 0, "epochs": 0.0, "images_seen": 0, "seconds": 0.0}
 
@@ -91,7 +93,10 @@ class Run:
         self.finished = self.step == self.length.steps and (folder / "result.json").exists()
 
     def begin(self) -> None:
-        """Start the clock, write the settings, and drop metrics after the last checkpoint."""
+        """Start the clock, write the settings, drop metrics after the last checkpoint, and hold STOP back in a step."""
+        self._requeue, self._stopped = STOP and signal.getsignal(STOP), False
+        if callable(self._requeue):  # submitit's: it ends the process, which must not happen within a step
+            signal.signal(STOP, lambda *_: setattr(self, "_stopped", True))
         self._began = time.monotonic() - self.seconds
         self._window += time.monotonic()
         if self.main:
@@ -132,19 +137,20 @@ class Run:
         pause = time.monotonic()
         if self.step in self.length.snapshots and self.main:
             self._snapshot()
-        if (
-            self.evaluate
-            and plan.evaluate_every
-            and self.step % (plan.evaluate_every * self.length.steps_per_epoch) == 0
-        ):
+        every = plan.evaluate_every * self.length.steps_per_epoch
+        if self.evaluate and every and self.step % every == 0:
             scores = broadcast_object_list([self.evaluate(self.pipeline) if self.main else None])[0]
             if plan.lr_schedule in ("plateau", "report"):
                 self.plateau.step(scores)
             self._append({"step": self.total["steps"], "accuracy": scores, "plateau": self.plateau.factor})
         self.model.train()  # drawing changed it
         self._window += time.monotonic() - pause
-        if self.main and (self.step % plan.save_every == 0 or self.step == self.length.steps):
+        if self.main and (self.step % plan.save_every == 0 or self.step == self.length.steps or self._stopped):
             self._save_checkpoint()
+        if callable(self._requeue) and (self._stopped or self.step == self.length.steps):
+            signal.signal(STOP, self._requeue)
+            if self._stopped:
+                signal.raise_signal(STOP)
 
     def finish(self) -> Path:
         """Write weights.safetensors and result.json; returns the folder."""

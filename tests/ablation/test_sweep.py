@@ -35,7 +35,7 @@ def test_seeds_are_read_as_ranges_and_lists():
 def test_a_sweep_continues_in_processes_and_a_run_that_fails_stops_no_other(tiny):
     jobs = sweep.plan_jobs(["report_up_down", "report_clamp_x_0", "report_up"], [0], "smoke", tiny)
     assert [job.folder.name for job in jobs] == ["report_up_down", "report_up", "report_clamp_x_0"]
-    assert sweep.run_one(jobs[0]) == "" and jobs[0].done()
+    assert jobs[0]() == jobs[0].folder and jobs[0].done()
     jobs[1].folder.mkdir(parents=True)
     (jobs[1].folder / "config.json").write_text("{")
     before = (jobs[0].folder / "result.json").stat().st_mtime_ns
@@ -53,7 +53,7 @@ def test_a_sweep_continues_in_processes_and_a_run_that_fails_stops_no_other(tiny
 
     (drawn,) = sweep.plan_jobs(["report_clamp_output"], [0], "smoke", tiny)[1:]
     (task,) = sweep.submit([drawn], "local")
-    assert task.result() == "" and drawn.done() and sweep.submit([drawn], "local") == []
+    assert task.result() == drawn.folder and drawn.done() and sweep.submit([drawn], "local") == []
     with pytest.raises(UserError, match="--submit slurm: "):
         sweep.submit(jobs, "slurm")
 

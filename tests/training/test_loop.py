@@ -122,6 +122,27 @@ def test_stopped_and_resumed_gives_the_same_bytes(data, tmp_path, monkeypatch, s
     ]
 
 
+def test_a_preempted_job_of_a_cluster_saves_a_checkpoint_after_the_step_and_goes_on_there(data, finished, tmp_path):
+    def requeue(*_):  # submitit's, which is called at once when nothing is trained
+        sys.exit("requeued")
+
+    def preempt(step, steps, loss):
+        if step == 10:
+            signal.raise_signal(signal.SIGUSR2)
+        return False
+
+    before = signal.signal(signal.SIGUSR2, requeue)
+    try:
+        with pytest.raises(SystemExit, match="requeued"):
+            run(data, tmp_path, *SETTINGS, name="preempted", callback=preempt)
+        assert torch.load(tmp_path / "preempted" / "checkpoint.pt", weights_only=True)["step"] == 10
+        run(data, tmp_path, *SETTINGS, name="preempted", resume=True)
+        assert signal.getsignal(signal.SIGUSR2) is requeue
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert same_weights(tmp_path / "preempted", finished)
+
+
 def test_an_existing_run_is_not_changed(data, copied, tmp_path):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copied.rglob("*") if path.is_file()}
     assert run(data, tmp_path, *SETTINGS, name="first", resume=True) == copied
