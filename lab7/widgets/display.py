@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
-import torch
-import torch.nn.functional as F
 from IPython.display import Code, display
 from IPython.display import Image as DisplayedImage
 from ipywidgets import HTML, Button, HBox, Layout, Play, SelectionSlider, VBox, Widget, jslink
@@ -17,7 +15,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from lab7.dataset.images import to_uint8
 
@@ -59,14 +56,16 @@ def alt_text(figure: Figure) -> str:
 def grid(pictures: Sequence[Tensor], captions: Sequence[str] = ("",), columns: int = 8, side: int = 192) -> Image.Image:
     """Pictures (3, S, S), uint8 or in [-1, 1], in rows, each enlarged without smoothing to `side` pixels, with its
     caption below, of several lines perhaps. A line that begins with a cross is in another colour."""
-    below = LINE * max(caption.count("\n") + 1 for caption in captions) + MARGIN
-    raw = torch.stack([to_uint8(one) if one.is_floating_point() else one.cpu() for one in pictures])
-    cells = F.pad(F.interpolate(raw, size=(side, side)), (0, MARGIN, 0, below), value=255)
-    sheet = Image.fromarray(make_grid(cells, nrow=columns, padding=0).permute(1, 2, 0).numpy())
+    wide, high = side + MARGIN, side + MARGIN + LINE * max(caption.count("\n") + 1 for caption in captions)
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (min(len(pictures), columns) * wide, rows * high), "white")
+    for k, one in enumerate(pictures):
+        pixels = (to_uint8(one) if one.is_floating_point() else one.cpu()).permute(1, 2, 0).numpy()
+        enlarged = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+        sheet.paste(enlarged, (k % columns * wide, k // columns * high))
     for k, caption in enumerate(captions):
-        row, column = divmod(k, columns)
         for line, text in enumerate(caption.split("\n")):
-            place = column * (side + MARGIN), row * (side + below) + side + 3 + line * LINE
+            place = k % columns * wide, k // columns * high + side + 3 + line * LINE
             ImageDraw.Draw(sheet).text(place, text, fill=WRONG if text.startswith("✗") else INK, font=FONT)
     return sheet
 
