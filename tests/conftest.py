@@ -38,4 +38,4 @@ def make_course_folder(tmp_path) -> Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that no worker waits for it at the end."""
-    items.sort(key=lambda item: "test_smoke" not in item.nodeid)
+    items.sort(key=lambda item: not any(name in item.nodeid for name in ("test_smoke", "test_jupyterlab")))

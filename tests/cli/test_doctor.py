@@ -170,6 +170,12 @@ def test_not_installed(lab, installed):
     assert found("lab7").ok is None and "not installed" in found("lab7").text
 
 
+def test_without_a_browser_it_is_said_how_to_get_one(lab, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert found("browser").ok is None and "apt-get install chromium" in found("browser").remedy
+    assert doctor.doctor() == 0
+
+
 @pytest.mark.parametrize("version", [(3, 10, 14), (3, 14, 0)])
 def test_a_python_that_does_not_fit(lab, monkeypatch, version):
     monkeypatch.setattr(sys, "version_info", version)
