@@ -17,19 +17,8 @@ from lab7.config import Preset, get_preset, override, to_dict
 from lab7.dataset.layout import describe
 from lab7.judge.evaluation import recorded
 from lab7.judge.networks import Judge, default_judge, load_judge, second_judge
-from lab7.utils.files import (
-    UserError,
-    atomic_path,
-    build_dir,
-    data_dir,
-    figures_dir,
-    locked,
-    read_json,
-    runs_dir,
-    shipped_dir,
-    write_json,
-    write_text,
-)
+from lab7.utils import files
+from lab7.utils.files import UserError, build_dir, data_dir, read_json, shipped_dir, write_json
 from lab7.utils.provenance import best_device
 
 if TYPE_CHECKING:
@@ -77,7 +66,7 @@ class Workspace:
         from lab7.judge.training import train_judge
 
         path = self.data / "weights" / f"{name}.safetensors"
-        with locked(path.parent, wait=True):  # of several processes that need it, one trains it
+        with files.locked(path.parent, wait=True):  # of several processes that need it, one trains it
             if not path.with_suffix(".json").exists():  # its record, which is written last
                 train_judge(path, self.preset.judge, progress=progress, **options)
         return load_judge(path)
@@ -105,7 +94,7 @@ class Workspace:
         folder = self.runs / run_name(name, self.preset.train.seed)
         preset, result = arm_preset(arm, self.preset, self.settings), folder / "result.json"
         judge = self.judge(progress)
-        with locked(folder, wait=True):  # another notebook may make it
+        with files.locked(folder, wait=True):  # another notebook may make it
             if arm.weights_from:
                 trained = self.run(arm.weights_from, progress)
                 if not result.exists():
@@ -119,18 +108,9 @@ class Workspace:
                 evaluate = plateau_scores(judge, self.data)
                 train(preset, folder.name, resume=True, evaluate=evaluate, **places)
             if "accuracy" not in read_json(result, "a run's result"):
-                score_run(
-                    folder,
-                    judge,
-                    second=self.second_judge(progress),
-                    data=self.data,
-                    weights=trained,
-                    preset=preset,
-                    settings=["num_candidates=1"],
-                    lists=(*LISTS, *arm.lists),
-                    device=best_device(),
-                    progress=progress,
-                )
+                how: dict[str, Any] = {"preset": preset, "settings": ["num_candidates=1"], "device": best_device()}
+                how |= {"second": self.second_judge(progress), "lists": (*LISTS, *arm.lists), "progress": progress}
+                score_run(folder, judge, data=self.data, weights=trained, **how)
         return folder
 
     def save_figure(self, figure: "Figure", name: str) -> None:
@@ -146,18 +126,18 @@ class Workspace:
         no_date = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # they change with the day and the version
         options: dict[str, Any] = {"png": {"pil_kwargs": {"optimize": True}}, "svg": {"metadata": no_date}}
         for suffix, option in options.items():
-            with atomic_path(self.figures / f"{name}.{suffix}") as temporary, matplotlib.rc_context(STYLE):
+            with files.atomic_path(self.figures / f"{name}.{suffix}") as temporary, matplotlib.rc_context(STYLE):
                 figure.savefig(temporary, format=suffix, **option)
                 if suffix == "png" and not any(axis.images for axis in figure.axes):
                     with_palette(temporary)
 
     def save_table(self, table: pd.DataFrame, name: str) -> None:
         """Write figures/NAME.csv and NAME.md, numbers that are not whole with four digits."""
-        write_text(self.figures / f"{name}.csv", table.to_csv(index=False, float_format="%.4f"))
+        files.write_text(self.figures / f"{name}.csv", table.to_csv(index=False, float_format="%.4f"))
         rows = [list(map(str, table.columns)), ["---"] * len(table.columns)]
         for row in table.itertuples(index=False):
             rows.append([f"{x:.4f}" if isinstance(x, float) else str(x).replace("|", "\\|") for x in row])
-        write_text(self.figures / f"{name}.md", "".join("| " + " | ".join(row) + " |\n" for row in rows))
+        files.write_text(self.figures / f"{name}.md", "".join("| " + " | ".join(row) + " |\n" for row in rows))
 
 
 def open_workspace(preset: str = "quick", settings: Iterable[str] = (), seed: int = 0) -> Workspace:
@@ -165,8 +145,8 @@ def open_workspace(preset: str = "quick", settings: Iterable[str] = (), seed: in
     settings = tuple(settings)
     chosen = override(get_preset(preset), [f"train.seed={seed}", *settings])
     if preset == "quick":
-        return Workspace(chosen, data_dir(), shipped_dir() / "runs", figures_dir(), settings)
+        return Workspace(chosen, data_dir(), shipped_dir() / "runs", files.figures_dir(), settings)
     base = build_dir() / preset
     if preset == "smoke":
         return Workspace(chosen, base / "data", base / "runs", base / "figures", settings)
-    return Workspace(chosen, data_dir(), runs_dir() / preset, base / "figures", settings)
+    return Workspace(chosen, data_dir(), files.runs_dir() / preset, base / "figures", settings)

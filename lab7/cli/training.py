@@ -50,9 +50,7 @@ def train(
         plan = get_preset(preset or "quick")
     before, plan = plan, override(plan, settings)
     if plan.model.network == "report" and plan.efficient != before.efficient:
-        raise UserError(
-            "widths, blocks and the like are settings of network=efficient, but the network is the report's"
-        )
+        raise UserError("the report's network has no widths, blocks and the like; add network=efficient")
     open_run(runs_dir() / name, plan, resume)  # refuses before the judge is read
     judge = None if no_score and not plan.train.evaluate_every else default_judge(best_device())
     second = None if no_score else second_judge(best_device())
@@ -146,9 +144,8 @@ def ablate(
     plan = sweep.plan_jobs(names, sweep.parse_seeds(seeds), preset, settings)
     if submit != "no":
         tasks = [str(task.job_id) for task in sweep.submit(plan, submit)]
-        return opt.print_result(
-            json, tasks, f"{len(tasks)} of {len(plan)} runs submitted: {', '.join(tasks) or 'none left'}"
-        )
+        line = f"{len(tasks)} of {len(plan)} runs submitted: {', '.join(tasks) or 'none left'}"
+        return opt.print_result(json, tasks, line)
     errors = sweep.run_jobs(plan, jobs)
     rows = sweep.table(plan)
     opt.print_result(json, rows, *map(_arm_line, rows))

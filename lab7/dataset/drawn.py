@@ -65,8 +65,6 @@ def find_drawn(folder: Path, num_conditions: int) -> tuple[dict[Path, int], list
         reason = f"; yours begin with {first:03d}, so count from 000" if first else ""
         raise UserError(f"{short(folder)}: has a picture {last:03d}, but only {total} conditions are given{reason}")
     if missing := sorted(set(range(total)) - set(numbers.values())):
-        raise UserError(
-            f"{short(folder)}: {len(missing)} of {total} conditions have no picture, {missing[0]:03d}.png first; draw "
-            "them all, or give the conditions that were drawn"
-        )
+        fault = f"{len(missing)} of {total} conditions have no picture, {missing[0]:03d}.png first"
+        raise UserError(f"{short(folder)}: {fault}; draw them all, or give the conditions that were drawn")
     return numbers, [name for name in present if folder / name not in numbers]

@@ -94,9 +94,8 @@ def decode(paths: Sequence[Path], image_size: int) -> np.ndarray:
 def cache_path(folder: Path, image_size: int) -> Path:
     """Where the decoded pictures of a folder are kept: beside them, or under build/ if the folder is read-only."""
     folder = folder.resolve()
-    place = (
-        folder if os.access(folder, os.W_OK) else build_dir() / hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-    )
+    own_name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    place = folder if os.access(folder, os.W_OK) else build_dir() / own_name
     return place / "cache" / f"pictures_{image_size}.npz"
 
 

@@ -93,13 +93,9 @@ def _picture_files(folder: Path, labels: dict[str, list[str]]) -> list[tuple[str
                     stats.append((entry.name, status.st_size, status.st_mtime_ns))
     names = {name for name, _, _ in stats}
     if missing := sorted(labels.keys() - names):
-        raise UserError(
-            f"{short(place / missing[0])}: no such picture, yet train.json names it "
-            f"({len(missing)} of {len(labels)} are missing); {REMEDY}"
-        )
+        fault = f"no such picture, yet train.json names it ({len(missing)} of {len(labels)} are missing)"
+        raise UserError(f"{short(place / missing[0])}: {fault}; {REMEDY}")
     if extra := sorted(names - labels.keys()):
-        raise UserError(
-            f"{short(place / extra[0])}: has no entry in train.json (pictures without one: {len(extra)}); "
-            "move such files away or add their labels"
-        )
+        fault = f"has no entry in train.json (pictures without one: {len(extra)})"
+        raise UserError(f"{short(place / extra[0])}: {fault}; move such files away or add their labels")
     return sorted(stats)

@@ -74,10 +74,7 @@ def fit_normaliser(images: Tensor, kind: str = "deviation") -> Normaliser:
     # sum of (x - mean)^2 over all pixels = sum of x^2 - sum over places of (sum of x)^2 / N
     std = ((squares - total.square().sum() / num) / (total.numel() * num)).clamp(min=0).sqrt() / 127.5
     if std < 1e-4:
-        raise UserError(
-            f"the {num} training pictures are all alike: their deviation from the mean cannot be normalised; "
-            "give more pictures or choose the normalisation 'plain'"
-        )
+        raise UserError(f"the {num} training pictures are all alike; give other pictures, or set normalise=plain")
     return Normaliser((total / num / 127.5 - 1).float(), std.float())
 
 

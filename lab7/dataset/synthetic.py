@@ -175,10 +175,7 @@ def _check_folder(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     """What the pictures in the folder were made from, {} for a new one; UserError if it holds anything else."""
     if not is_synthetic(out):
         if theirs := [path for path in (out / "train.json", out / "iclevr") if os.path.lexists(path)]:
-            raise UserError(
-                f"{short(theirs[0])}: is there already and was not rendered here; "
-                "choose another folder for synthetic pictures with --out"
-            )
+            raise UserError(f"{short(theirs[0])}: was not rendered here; choose another folder with --out")
         return {}
     manifest, fault = _manifest(out), ""
     for key, name in (("seed", "seed"), ("size", "size"), ("look", "renderer")):

@@ -57,7 +57,7 @@ def arms_figure(
     Shown are title, by_seed, low, high, and of arms with a baseline difference, diff_low, diff_high (else NaN).
     """
     looks = {"lower": ("v", COLOURS[1]), "interval includes 0": ("o", INK), "higher": ("^", COLOURS[2])}
-    figure, (left, right) = subplots(1, 2, sharey=True, height=1.1 + 0.26 * len(rows))
+    figure, (left, right) = subplots(1, 2, sharey=True, height=0.95 + 0.13 * len(rows))
     y = np.arange(len(rows))[::-1]
     for place, row in zip(y, rows, strict=True):
         left.plot([row["low"], row["high"]], [place] * 2, "-", color=BAND, linewidth=5, solid_capstyle="butt")
@@ -67,7 +67,7 @@ def arms_figure(
         right.plot([row["diff_low"], row["diff_high"]], [place] * 2, "-", color=colour)
         right.plot(row["difference"], place, mark, color=colour)
     right.axvline(0, color=INK, linewidth=0.8, linestyle="-")
-    left.set_yticks(y, [row["title"] for row in rows])
+    left.set_yticks(y, [row["title"] for row in rows], fontsize=7.5)
     left.set(ylim=(-0.6, len(rows) - 0.4), xlabel=xlabel, xlim=xlim)
     right.set(xlabel="difference to the baseline")
     left.plot([], [], "o", linestyle="none", color=COLOURS[0], markersize=4.5, label="one training")
@@ -85,7 +85,7 @@ def clamp_figure(record: Mapping[str, Any], titles: Mapping[str, str]) -> Figure
     that are black or white, step by step, and the values of the samples' pixels. `record` is clamping.json."""
     names = {"none": "no clamp", "output": "output once", "x_0": "$\\hat x_0$ at every step"}
     edges = np.linspace(-1.5, 1.5, 61)
-    figure, grid = subplots(len(titles), 2, squeeze=False, height=2.3 * len(titles))
+    figure, grid = subplots(len(titles), 2, squeeze=False, height=1.65 * len(titles))
     for (left, right), (kind, title) in zip(grid, titles.items(), strict=True):
         for (clamp, drawn), colour, dash in zip(record[kind]["clamps"].items(), COLOURS, DASHES, strict=False):
             if clamp != "output":  # which changes nothing on the way
@@ -93,7 +93,7 @@ def clamp_figure(record: Mapping[str, Any], titles: Mapping[str, str]) -> Figure
                 outside = [step["white"] + step["black"] for step in drawn["steps"]]
                 left.plot(t, outside, color=colour, linestyle=dash)
             right.stairs(np.array(drawn["histogram"]) + 1e-7, edges, color=colour, linestyle=dash, label=names[clamp])
-        left.set(title=title, ylabel="share of $\\hat x_0$ beyond [−1, 1]", ylim=(0, 1))
+        left.set(title=title, ylabel="share beyond [−1, 1]", ylim=(0, 1))
         left.invert_xaxis()
         right.set(ylabel="share of pixels", yscale="log", ylim=(1e-4, 1))
         for low, high in ((-1.5, -1), (1, 1.5)):

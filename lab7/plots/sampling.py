@@ -26,9 +26,8 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
         sampler, spacing, t_end = kind
         label = sampler + (", log SNR" if spacing == "log_snr" else "") + (f", to {t_end:g} T" if t_end else "")
         draw_shares(left, steps, [pooled(plan) for plan in mine], color=colour, linestyle=dash, label=label)
-        right.plot(
-            steps, [p["frechet"]["distance"] for p in mine], color=colour, linestyle=dash, marker="o", markersize=3.5
-        )
+        distances = [plan["frechet"]["distance"] for plan in mine]
+        right.plot(steps, distances, color=colour, linestyle=dash, marker="o", markersize=3.5)
     floor = plans[0]["frechet"]["floor"]
     right.axhline(floor, color="#777777", linewidth=0.8)
     right.text(0.98, floor, "renders and renders", transform=right.get_yaxis_transform(), ha="right", va="bottom")

@@ -106,9 +106,8 @@ def mean_and_deviation(mean: Tensor, deviation: Tensor, values: Sequence[tuple[s
         axis.set_axis_off()
     bins = np.linspace(-3.5, 3.5, 141)
     for (name, sample), colour, dash in zip(values, COLOURS, DASHES, strict=False):
-        right.hist(
-            sample.flatten().numpy(), bins=bins, density=True, histtype="step", color=colour, linestyle=dash, label=name
-        )
+        look: dict[str, Any] = {"histtype": "step", "color": colour, "linestyle": dash, "label": name}
+        right.hist(sample.flatten().numpy(), bins=bins, density=True, **look)
     right.set(yscale="log", xlabel="value of a pixel", ylabel="density", title="what the network sees")
     right.set_ylim(5e-4, 2e3)  # room for the legend
     right.legend(loc="upper right", handlelength=1.2)

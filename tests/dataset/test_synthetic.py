@@ -114,7 +114,7 @@ def test_other_pictures_are_not_mixed_in(whole, options, message):
 def test_the_courses_own_pictures_are_never_touched(tmp_path, what):
     (tmp_path / "iclevr").mkdir() if what == "iclevr" else (tmp_path / what).write_text("{}")
     before = contents(tmp_path)
-    with pytest.raises(UserError, match=f"{what}: is there already and was not rendered here"):
+    with pytest.raises(UserError, match=f"{what}: was not rendered here"):
         write_synthetic(tmp_path, 3, progress=False)
     assert contents(tmp_path) == before and not (tmp_path / "synthetic.json").exists()
 
