@@ -166,6 +166,12 @@ def override(preset: Preset, changes: Iterable[str]) -> Preset:
     return preset
 
 
+def check_used(before: Preset, after: Preset) -> None:
+    """Raises UserError where settings changed our own network, but the network is the report's."""
+    if after.model.network == "report" and after.efficient != before.efficient:
+        raise UserError("widths, blocks and the like are settings of network=efficient; the report's network has none")
+
+
 def change_sampling(sampling: SamplingConfig, **changes: Any) -> SamplingConfig:
     """A SamplingConfig with some fields changed and checked, as `override` does; None leaves a field as it is."""
     texts = [f"sampling.{name}={_text(value)}" for name, value in changes.items() if value is not None]
@@ -179,11 +185,14 @@ def to_dict(preset: Preset) -> dict[str, Any]:
 
 def from_dict(values: dict[str, Any], where: str = "config") -> Preset:
     """The preset that `to_dict` wrote; UserError for a field that this version does not know, or a bad value."""
-    stored = {f"{section}.{name}": value for section in _SECTIONS for name, value in values.get(section, {}).items()}
     try:
-        preset = Preset(name=values["name"], what=values["what"])
-        return override(preset, [f"{path}={_text(value)}" for path, value in stored.items()])
-    except UserError as error:
+        preset, stored = (
+            Preset(name=values["name"], what=values["what"]),
+            {name: values.get(name) for name in _SECTIONS},
+        )
+        changes = [f"{part}.{name}={_text(value)}" for part, of in stored.items() if of for name, value in of.items()]
+        return override(preset, changes)
+    except (UserError, KeyError, AttributeError) as error:
         raise UserError(f"{where}: {error}; was it made by another version of lab7? Train the run again") from None
 
 

@@ -77,7 +77,7 @@ def test_an_arm_is_added(project):
 
 def test_a_sampler_is_added(project):
     folder, run = project
-    assert "1 pictures of 1 conditions" in follow("Add a sampler", folder, run)
+    assert "1 picture of 1 condition," in follow("Add a sampler", folder, run)
     assert (folder / "drawn" / "000_0.png").exists()
 
 

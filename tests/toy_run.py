@@ -1,6 +1,7 @@
 """A toy training: sixteen pictures and a small preset. Run as a script, it trains in a process of its own."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from lab7.config import Preset, get_preset, override
+from lab7.training import run
 from lab7.training.loop import train
 from lab7.vocabulary import CLASSES
 
@@ -38,5 +40,6 @@ def make_pictures(folder: Path) -> Path:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    run.LOG_EVERY = int(os.environ.get("LOG_EVERY", run.LOG_EVERY))
     data, runs, name, *settings = sys.argv[1:]
     train(toy(*settings), name, data=Path(data), runs=Path(runs), progress=False)

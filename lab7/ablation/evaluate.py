@@ -143,7 +143,7 @@ def count_pictures(judge: Judge, folder: Path, conditions: Sequence[Sequence[str
 
     "left_out" holds the names of pictures that are not counted.
     """
-    numbers, left_out = find_drawn(folder, len(conditions))
+    numbers, left_out = find_drawn(folder, conditions)
     paths = list(numbers)
     parts = [paths[start : start + 1024] for start in range(0, len(paths), 1024)]  # 50 MB each
     outputs = torch.cat([judge.probabilities(to_float(torch.from_numpy(decode(part, 64)))) for part in parts])

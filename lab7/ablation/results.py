@@ -13,7 +13,7 @@ import pandas as pd
 from lab7.ablation.arms import Arm, get_arm
 from lab7.ablation.evaluate import LISTS
 from lab7.ablation.statistics import Counts, bootstrap, compare, counts_of
-from lab7.utils.files import UserError, absolute, read_json, runs_dir, shipped_dir
+from lab7.utils.files import UserError, absolute, read_json, runs_dir, shipped_dir, short
 
 RECORD = "ablation.json"  # one file with the results of many runs, in a folder of runs
 ALL = "all"  # the lists test, new_test and unseen together
@@ -36,9 +36,11 @@ def compare_arms(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any
     """Two arms, each the results of its seeds, on every list that both were scored on, by both judges: a row each.
 
     Columns: list, judge, first, second (accuracies), difference, low, high, verdict. Raises UserError without a common
-    list, and for runs scored by different judges.
+    list, and for runs that were not scored, or by different judges.
     """
     results = (*first, *second)
+    if bare := next((result.get("name") for result in results if "accuracy" not in result), None):
+        raise UserError(f"run '{bare}' was not scored; 'lab7 score {bare}' does it")
     if len({result["judge"]["sha256"] for result in results}) > 1:
         raise UserError("the runs were scored by different judges; score them again with one")
     rows = []
@@ -71,7 +73,10 @@ def read_arms(runs: Path, names: Iterable[str]) -> dict[str, list[dict[str, Any]
 
 def read_record(path: Path) -> list[dict[str, Any]]:
     """The results in a file that benchmarks/record.py wrote; none if there is no file."""
-    return read_json(path, "a record of an ablation")["runs"] if path.exists() else []
+    record = read_json(path, "a record of an ablation") if path.exists() else {"runs": []}
+    if not isinstance(record.get("runs"), list):
+        raise UserError(f"{short(path)}: holds no record of an ablation; restore it")
+    return record["runs"]
 
 
 def scored_runs(arm: str, runs: Path) -> dict[int, tuple[Path, dict[str, Any]]]:

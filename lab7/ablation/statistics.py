@@ -12,7 +12,7 @@ import numpy as np
 
 from lab7.utils.files import UserError
 
-RESAMPLES = 4000
+RESAMPLES = 2000
 NO_VERDICT = {1: "one training", 2: "two trainings"}  # of the arm that has fewer; a verdict needs three
 
 
@@ -104,8 +104,9 @@ def _resample(arms: Sequence[Counts], resamples: int, seed: int) -> list[np.ndar
         total = np.zeros(resamples)
         for column in range(len(arm.hits)):
             for training, hits in enumerate(arm.hits):
-                rows = np.flatnonzero(trainings[:, column] == training)
-                samples = rng.integers(0, hits.shape[1], (len(rows), num, hits.shape[1]))  # (R', C, S)
-                total[rows] += hits[conditions[rows][:, :, None], samples].mean(axis=2).sum(axis=1)
+                rows, size = np.flatnonzero(trainings[:, column] == training), hits.shape[1]
+                samples = rng.integers(0, size, (len(rows), num, size), dtype=np.uint16)  # (R', C, S); small is quick
+                places = size * conditions[rows][:, :, None] + samples
+                total[rows] += hits.ravel().take(places).sum(axis=(1, 2)) / size
         accuracies.append(total / (len(arm.hits) * arm.asked[conditions].sum(axis=1)))
     return accuracies

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from lab7.ablation.arms import arm_preset, get_arm, run_name
 from lab7.ablation.results import arm_rows, read_arms
 from lab7.ablation.workspace import Workspace, open_workspace
+from lab7.config import check_used, get_preset
 from lab7.dataset.layout import describe
 from lab7.training.lr_schedules import run_length
 from lab7.training.run_folder import read_metrics
@@ -72,12 +73,13 @@ def plan_jobs(
     """
     if preset == "quick":
         raise UserError("preset 'quick' only reads recorded runs; choose another preset to train arms")
-    chosen = [get_arm(name) for name in dict.fromkeys(arms)]
+    chosen, settings = [get_arm(name) for name in dict.fromkeys(arms)], tuple(settings)
     trained = dict.fromkeys(arm.weights_from or arm.name for arm in chosen)
     order = [*trained, *(arm.name for arm in chosen if arm.weights_from)]
     places = [open_workspace(preset, settings, seed) for seed in dict.fromkeys(seeds)]
     for arm in chosen:
-        arm_preset(arm, places[0].preset, places[0].settings)  # a bad setting is reported before anything is trained
+        before, after = (arm_preset(arm, get_preset(preset), changes) for changes in ((), settings))
+        check_used(before, after)  # a bad setting is reported before anything is trained
     return [Job(name, place) for place in places for name in order]
 
 

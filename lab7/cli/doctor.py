@@ -146,8 +146,8 @@ def _data() -> Check:
 
     counts = describe(folder)
     kind = "synthetic pictures" if counts["synthetic"] else "the course's own pictures"
-    text = f"{kind} in {short(folder)}: {counts['pictures']} of {plural(counts['scenes'], 'scene')}"
-    return Check("data", True, text)
+    number, scenes = plural(counts["pictures"], "picture"), plural(counts["scenes"], "scene")
+    return Check("data", True, f"{kind} in {short(folder)}: {number} of {scenes}")
 
 
 def _judge() -> Check:

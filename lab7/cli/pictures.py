@@ -98,11 +98,11 @@ def judge(
 ) -> int:
     """Count the objects in pictures that were drawn from conditions; or compare runs, evaluate or train a judge.
 
-    Example: lab7 judge --images drawn --conditions drawn/conditions.json
+    Example: lab7 judge --images drawn
 
     Args:
         images: Folder with 000.png or 000_0.png, 000_1.png ...: one number a condition, from 000 on.
-        conditions: The JSON file of conditions that the pictures were drawn from, or the conditions themselves.
+        conditions: What the pictures were drawn from, a JSON file or conditions. The default is the folder's own file.
         weights: A judge's file; with --train, the one to start from. The default is the course's, else the shipped one.
         compare: Compare two scored runs, by name or folder; join several seeds of one arm by commas.
         evaluate: Score the judge on renders that no judge was trained on.
@@ -125,6 +125,8 @@ def judge(
         record = train_judge(path, plan, kind=kind, seed=seed, start=weights, device=best_device())
         title = f"{short(path)}: evaluated on unseen renders"
         return opt.print_result(json, record, title, *_evaluation_lines(record["evaluation"]))
+    if images and not conditions and (beside := images / "conditions.json").exists():
+        conditions = (str(beside),)
     if not evaluate and (images is None or not conditions):
         raise UserError("say --images DIR and --conditions FILE.json, or --train, --evaluate or --compare RUN RUN")
     reader = load_judge(weights, best_device()) if weights else default_judge(best_device())

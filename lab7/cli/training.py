@@ -7,7 +7,7 @@ import tyro.conf
 from tyro.conf import arg
 
 from lab7.cli import options as opt
-from lab7.config import from_dict, get_preset, override
+from lab7.config import check_used, from_dict, get_preset, override
 from lab7.utils.files import Failure, UserError, plural, read_json, runs_dir, shipped_dir, short
 
 
@@ -49,8 +49,7 @@ def train(
     else:
         plan = get_preset(preset or "quick")
     before, plan = plan, override(plan, settings)
-    if plan.model.network == "report" and plan.efficient != before.efficient:
-        raise UserError("the report's network has no widths, blocks and the like; add network=efficient")
+    check_used(before, plan)
     open_run(runs_dir() / name, plan, resume)  # refuses before the judge is read
     judge = None if no_score and not plan.train.evaluate_every else default_judge(best_device())
     second = None if no_score else second_judge(best_device())

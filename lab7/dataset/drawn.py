@@ -4,13 +4,16 @@ The list says what the last `lab7 sample` drew, so that pictures of an earlier o
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
+from lab7.dataset.conditions import read_conditions
 from lab7.dataset.images import save_grid, save_png
 from lab7.utils.files import UserError, locked, read_json, sha256, short, write_json
 
+CONDITIONS = "conditions.json"  # what they were drawn from
 NAMES = "000.png or 000_0.png, which are pictures of the first condition"
 
 
@@ -24,17 +27,17 @@ def write_drawn(out: Path, images: Tensor, conditions: list[list[str]], samples:
         for name, image in zip(names, images, strict=True):
             save_png(image, out / name)
         save_grid(images, out / "grid.png", columns=samples if samples > 1 else 8)
-        write_json(out / "conditions.json", conditions)
+        write_json(out / CONDITIONS, conditions)
         write_json(out / "pictures.json", {name: sha256(out / name) for name in names}, checksum=True)
     return names
 
 
-def find_drawn(folder: Path, num_conditions: int) -> tuple[dict[Path, int], list[str]]:
-    """The pictures of a folder with their conditions' numbers, and the names of pictures that do not count.
+def find_drawn(folder: Path, conditions: Sequence[Sequence[str]]) -> tuple[dict[Path, int], list[str]]:
+    """The pictures of a folder with the numbers of their conditions, and the names of pictures that do not count.
 
     Those in pictures.json count; in a folder without it, all that are named NNN.png or NNN_K.png. Raises UserError for
-    a folder without any, a condition without one, a number beyond the conditions, two pictures in one place, and a
-    picture that is not the one that `lab7 sample` wrote.
+    a folder without any, a condition without one, a number beyond the conditions, two pictures in one place, and for
+    other pictures or other conditions than those of `lab7 sample`.
     """
     if folder.is_file():
         raise UserError(f"{short(folder)}: is a file; give a folder of pictures named {NAMES}; a grid cannot be read")
@@ -47,6 +50,10 @@ def find_drawn(folder: Path, num_conditions: int) -> tuple[dict[Path, int], list
         if changed := next((n for n in drawn if n not in present or sha256(folder / n) != drawn[n]), None):
             fault = "is not the picture that 'lab7 sample' drew"
             raise UserError(f"{short(folder / changed)}: {fault}; draw anew, or delete pictures.json to count all")
+        if (asked := folder / CONDITIONS).exists() and [*map(set, read_conditions(asked))] != [*map(set, conditions)]:
+            raise UserError(
+                f"{short(folder)}: was drawn from other conditions, or in another order; give {short(asked)}"
+            )
         names = list(drawn)
     places: dict[tuple[int, str | None], str] = {}
     for name in names:
@@ -60,7 +67,7 @@ def find_drawn(folder: Path, num_conditions: int) -> tuple[dict[Path, int], list
         found = f", but {present[0]} and {len(present) - 1} others" if present else ""
         raise UserError(f"{short(folder)}: holds no pictures named {NAMES}{found}")
     numbers = {folder / name: number for (number, _), name in places.items()}
-    first, last, total = min(numbers.values()), max(numbers.values()), num_conditions
+    first, last, total = min(numbers.values()), max(numbers.values()), len(conditions)
     if last >= total:
         reason = f"; yours begin with {first:03d}, so count from 000" if first else ""
         raise UserError(f"{short(folder)}: has a picture {last:03d}, but only {total} conditions are given{reason}")

@@ -88,7 +88,7 @@ def read_metrics(folder: Path, key: str = "") -> list[dict[str, Any]]:
         lines = [json.loads(text) for text in whole]
         if any(line.pop("crc32", None) not in (None, _crc32(line)) for line in lines):
             raise ValueError("a checksum differs")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{short(path)}: is damaged ({error}); restore it, or train the run again") from None
     return [line for line in lines if not key or key in line]
 

@@ -142,6 +142,9 @@ def test_pictures_of_an_earlier_drawing_are_left_out(judge, tmp_path):
         UserError, match=r"001_0\.png: is not the picture that 'lab7 sample' drew; draw anew, or delete"
     ):
         evaluate.count_pictures(judge, tmp_path, [["red cube"]] * 2)
+    with pytest.raises(UserError, match="was drawn from other conditions, or in another order; give .*conditions.json"):
+        write_drawn(tmp_path, torch.zeros(2, 3, 64, 64), [["red cube"], ["blue cube"]], samples=1)
+        evaluate.count_pictures(judge, tmp_path, [["blue cube"], ["red cube"]])
     (tmp_path / "pictures.json").unlink()
     assert evaluate.count_pictures(judge, tmp_path, [["red cube"]] * 2)["pictures"] == 4
 

@@ -20,6 +20,7 @@ def test_jobs_are_planned_seed_by_seed_and_an_arm_that_only_draws_comes_after_it
         ({"arms": ["up"]}, "unknown arm 'up'"),
         ({"preset": "quick"}, "only reads recorded runs"),
         ({"settings": ["epoch=3"]}, "unknown setting 'epoch'"),
+        ({"settings": ["widths=8,8"]}, "are settings of network=efficient"),
     ):
         with pytest.raises(UserError, match=message):
             sweep.plan_jobs(**{"arms": ["report_up"], "seeds": [0], "preset": "smoke"} | wrong)

@@ -73,7 +73,7 @@ def test_a_lab_that_can_run(lab, capsys):
     assert all(line.startswith("ok ") for line in lines[:-1])  # a browser is for the tests alone
     text = "\n".join(lines)
     assert "torch 2.15.0+cu132" in text and "papermill 2.10.1" in text and "absent" not in text
-    assert "the course's own pictures" in text and "5 of 2 scenes" in text
+    assert "the course's own pictures" in text and "5 pictures of 2 scenes" in text
     assert "the course's judge (checkpoint.pth)" in text
     assert "laptop (32x32)" in text and "your own runs: none" in text
 
@@ -106,7 +106,7 @@ def test_broken_data_is_a_failure_that_names_the_file(lab, course_folder):
 def test_synthetic_pictures_are_named(lab, tiny_synthetic, monkeypatch):
     monkeypatch.setenv("LAB7_DATA", str(tiny_synthetic))
     assert found("data").ok is True and "synthetic pictures" in found("data").text
-    assert "36 of 12 scenes" in found("data").text
+    assert "36 pictures of 12 scenes" in found("data").text
 
 
 def test_no_judge_is_a_failure(lab, course_folder, capsys):

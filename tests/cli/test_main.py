@@ -225,7 +225,7 @@ def test_without_the_courses_judge_ours_speaks(capsys, place, weights):
     if not (shipped_dir() / "weights" / "judge.safetensors").exists():
         pytest.skip("the shipped judge is not in this checkout")
     call(capsys, "sample", "--weights", weights, "--conditions", *CLASSES[:3], "--out", "drawn")
-    code, out, _ = call(capsys, "judge", "--images", "drawn", "--conditions", "drawn/conditions.json")
+    code, out, _ = call(capsys, "judge", "--images", "drawn")  # of drawn/conditions.json
     assert code == 0 and "ceiling: on unseen renders this judge finds 0.99" in out
 
 

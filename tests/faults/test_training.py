@@ -144,7 +144,7 @@ def test_a_terminal_that_lacks_a_letter(tmp_path, monkeypatch):
         printed = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
         monkeypatch.setattr(sys, "stdout", printed)
         assert main(["data", "--scenes", "1", "--size", "16x16", "--out", str(tmp_path / "資料-é")]) == 0
-        assert b"3 pictures of 1 scenes" in printed.buffer.getvalue()
+        assert b"3 pictures of 1 scene" in printed.buffer.getvalue()
 
 
 def test_an_output_that_cannot_be_written(tmp_path, monkeypatch, capsys):
