@@ -23,7 +23,7 @@ _NAMES = {
     "judge.blobs": "has_duplicate",
     "judge.metrics": "Score wilson difference",
     "exercises.check": "check",
-    "utils.files": "read_json shipped_dir",
+    "utils.files": "read_json shipped_dir temporary_folder",
     "widgets.display": "show show_source",
     "widgets.pictures": "browse_scenes schedule_explorer",
     "widgets.training": "train_live epoch_walk",

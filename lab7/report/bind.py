@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from lab7.ablation.arms import ARMS, run_name
 from lab7.ablation.workspace import Workspace
 from lab7.pipeline import build_model
 from lab7.report.notebooks import MADE_BY, is_picture
-from lab7.utils.files import Failure, atomic_path, build_dir, read_json, short
+from lab7.utils.files import Failure, atomic_path, build_dir, read_json, short, temporary_folder
 from lab7.utils.provenance import best_device, provenance
 
 TEMPLATE = Path(__file__).with_name("template.typ")  # the words; every number comes from a file
@@ -59,10 +58,7 @@ def _arm(ws: Workspace, name: str) -> dict[str, Any]:
 
 def bind(ws: Workspace, facts: dict[str, Any], pdf: Path) -> int:
     """Write the PDF, and beside it the .html, atomically; return the PDF's pages. Raises Failure for a bad figure."""
-    pdf.parent.mkdir(parents=True, exist_ok=True)
-    for left in pdf.parent.glob(".binding_*"):  # by a report that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=pdf.parent, prefix=".binding_") as name:
+    with temporary_folder() as name:
         folder = Path(name)  # typst reads nothing outside of it
         for figure in facts["figures"]:
             shutil.copy(_path(ws, figure), folder)

@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -127,14 +128,21 @@ def check_writable(folder: Path) -> float:
     return shutil.disk_usage(place).free / 1e9
 
 
+def temporary_folder() -> tempfile.TemporaryDirectory:
+    """A folder under build/ for a while. Those of processes that were killed are removed."""
+    build_dir().mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(build_dir().absolute())
+    return tempfile.TemporaryDirectory(prefix=".", suffix=f".{platform.node()}-{os.getpid()}.tmp", dir=build_dir())
+
+
 @lru_cache  # once in a process
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of processes of this machine that were killed."""
+    """Remove the temporary files and folders of processes of this machine that were killed."""
     for path in folder.glob(f".*.{platform.node()}-*.tmp"):
         try:
             os.kill(int(path.stem.rpartition("-")[2]), 0)
         except ProcessLookupError:
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         except (OSError, ValueError, OverflowError):  # alive, and another user's
             pass
 

@@ -34,7 +34,7 @@ def compose_scene(pipeline: Pipeline, judge: Judge, scene: list[str], seed: int 
     parts = [*(name.split() for name in check_condition(scene)), *3 * [(NOTHING, SHAPES[0])]][:3]
     names = [f"object {k + 1}" for k in range(3)]
     colours = [Dropdown(options=[NOTHING, *COLOURS], value=parts[k][0], description=names[k]) for k in range(3)]
-    shapes = [Dropdown(options=SHAPES, value=parts[k][1], tooltip=f"shape of {names[k]}") for k in range(3)]
+    shapes = [Dropdown(options=SHAPES, value=parts[k][1], description=f"shape {k + 1}") for k in range(3)]
     plan, top = pipeline.sampling(num_candidates=1), min(100, pipeline.schedule.num_steps)
     settings = {
         "sampler": Dropdown(options=list(SAMPLERS), value=plan.sampler, description="sampler"),
@@ -43,7 +43,7 @@ def compose_scene(pipeline: Pipeline, judge: Judge, scene: list[str], seed: int 
         "seed": IntSlider(seed, 0, max(99, seed), description="seed", layout=WIDE),
     }
     start, stop, save = buttons = [Button(description=name) for name in ("Draw", "Stop", "Save as PNG")]
-    bar = IntProgress(description="steps", layout=WIDE)
+    bar = IntProgress(description="progress", layout=WIDE)
     rows = [HBox(pair) for pair in zip(colours, shapes, strict=True)]
     control = Control([*rows, *settings.values(), HBox(buttons), bar])
     stopped = threading.Event()

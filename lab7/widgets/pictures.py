@@ -20,7 +20,7 @@ from lab7.widgets.display import WIDE, Control, as_picture, grid
 
 def browse_scenes(pictures: Pictures) -> Control:
     """Choose a class and move through its pictures."""
-    of_class = Dropdown(options=["(any)", *to_names(pictures.labels.amax(dim=0).numpy())], description="with")
+    of_class = Dropdown(options=["(any)", *to_names(pictures.labels.amax(dim=0).numpy())], description="class")
     place = IntSlider(0, 0, len(pictures) - 1, description="picture", layout=WIDE)
 
     def render() -> tuple:
@@ -55,7 +55,7 @@ def schedule_explorer(
     """Choose a schedule and a normalisation, and add noise to a picture up to any step t."""
     t = IntSlider(schedules[0].num_steps // 5, 1, schedules[0].num_steps, description="t", layout=WIDE)
     schedule = Dropdown(options=[(one.name, one) for one in schedules], description="schedule")
-    normaliser = Dropdown(options=list(normalisers.items()), description="pictures")
+    normaliser = Dropdown(options=list(normalisers.items()), description="normalise")
     place = IntSlider(2, 0, len(pictures) - 1, description="picture", layout=WIDE)
 
     def render() -> tuple:

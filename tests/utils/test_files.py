@@ -164,6 +164,19 @@ def test_the_left_overs_of_killed_processes_are_removed(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"b.json", names[1], *others}
 
 
+def test_a_temporary_folder_outlives_a_killed_process_only_until_the_next_one(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(files.ROOT), "LAB7_BUILD": str(tmp_path)}
+
+    def make(end: str) -> list[Path]:
+        code = f"import os\nfrom lab7.utils.files import *\nmade = temporary_folder()\n{end}"
+        subprocess.run([sys.executable, "-c", code], env=environment)
+        return list(tmp_path.iterdir())
+
+    [killed] = make("(Path(made.name) / 'weights').touch()\nos.kill(os.getpid(), 9)")
+    assert (killed / "weights").exists()
+    assert make("assert len(list(build_dir().iterdir())) == 1") == []
+
+
 def test_a_lock_names_its_owner_and_ends_with_it(tmp_path):
     code = f"import time\nfrom lab7.utils.files import *\nwith locked(Path({str(tmp_path)!r})):\n print(1, flush=True)"
     environment = os.environ | {"PYTHONPATH": str(files.ROOT)}

@@ -99,7 +99,7 @@ def test_where_no_widget_is_shown_a_picture_stands_with_its_text(scenes):
 
 def test_scenes_are_browsed_and_chosen_by_class(scenes):
     control = pictures.browse_scenes(scenes)
-    of_class, place = parts(control, "Dropdown")["with"], parts(control, "IntSlider")["picture"]
+    of_class, place = parts(control, "Dropdown")["class"], parts(control, "IntSlider")["picture"]
     assert place.max == len(scenes) - 1
     seen = set()
     for k in range(3):
@@ -159,7 +159,7 @@ def test_a_scene_is_composed_and_kept(pipeline, judge, monkeypatch, tmp_path):
     assert "The judge reads picture 1:" in control.alt and "red cube, cyan sphere" in control.alt
     shown = []
     control.view.observe(lambda change: shown.append(change.new), names="value")
-    choices["object 2"].value, choices["shape of object 2"].value = "yellow", "cylinder"
+    choices["object 2"].value, choices["shape 2"].value = "yellow", "cylinder"
     sliders["steps"].value = 6
     press_draw()
     assert scene == ["red cube", "yellow cylinder"] and control.picture != first
@@ -177,7 +177,7 @@ def test_a_scene_is_composed_and_kept(pipeline, judge, monkeypatch, tmp_path):
 def test_a_mistake_in_a_scene_is_one_line(pipeline, judge):
     scene = ["red cube"]
     control, buttons, _, choices, press_draw = compose(pipeline, judge, scene)
-    choices["object 2"].value, choices["shape of object 2"].value = "red", "cube"
+    choices["object 2"].value, choices["shape 2"].value = "red", "cube"
     press_draw()
     assert "repeated" in control.view.value and "opacity: 0.35" in control.view.value and not buttons["Draw"].disabled
     choices["object 1"].value = choices["object 2"].value = drawing.NOTHING
