@@ -23,7 +23,7 @@ report: .venv/.installed
 	@$(BIN)/lab7 report
 
 figures: .venv/.installed
-	@$(BIN)/python -m lab7.report.build
+	@$(BIN)/python -m benchmarks.figures
 
 lab: .venv/.installed
 	@$(BIN)/jupyter lab notebooks

@@ -58,10 +58,8 @@ def check_condition(names: Sequence[str], where: str = "") -> list[str]:
 
 def parse_condition(text: str) -> list[str]:
     """ "red cube, cyan sphere" -> ["red cube", "cyan sphere"]; UserError as check_condition, and for a sentence."""
-    parts, named = (
-        [part.strip() for part in text.split(",") if part.strip()],
-        re.findall("|".join(CLASSES), text.lower()),
-    )
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    named = re.findall("|".join(CLASSES), text.lower())
     if len(named) > len(parts):
         raise UserError(f"'{text}': name objects with commas between them: write \"{', '.join(named)}\"")
     return check_condition(parts)

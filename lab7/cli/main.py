@@ -97,9 +97,7 @@ def _parse(words: Sequence[str]) -> Callable[[], int]:
                 if words[0] not in later:
                     raise UserError(f"unknown command '{words[0]}'{suggest(words[0], later)}")
                 return tyro.cli(later[words[0]], prog=f"lab7 {words[0]}", args=words[1:], **options)
-            options["description"] = (
-                "Learn conditional diffusion by drawing i-CLEVR scenes. `lab7 COMMAND --help` explains."
-            )
+            options["description"] = "Learn conditional diffusion by drawing scenes. `lab7 COMMAND --help` explains."
             return tyro.extras.subcommand_cli_from_dict(later, prog="lab7", args=words, **options)
     except SystemExit as stopped:
         if not stopped.code:  # --help

@@ -55,11 +55,8 @@ def describe(folder: Path | None = None) -> dict[str, Any]:
     lists = {}
     for name in ("test", "new_test"):
         conditions = load_list(name, folder)
-        lists[name] = {
-            "conditions": len(conditions),
-            "objects": sum(map(len, conditions)),
-            "unseen": len(unseen_combinations(conditions, labels.values())),
-        }
+        lists[name] = {"conditions": len(conditions), "objects": sum(map(len, conditions))}
+        lists[name]["unseen"] = len(unseen_combinations(conditions, labels.values()))
     return {
         "folder": short(folder),
         "synthetic": is_synthetic(folder),

@@ -135,11 +135,8 @@ def load_judge(path: Path | str, device: str | torch.device = "cpu") -> Judge:
 
 def save_judge(path: Path | str, classifier: nn.Module) -> None:
     """Write the classifier's weights as float16 safetensors, atomically."""
-    state = {
-        name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in classifier.state_dict().items()
-    }
-    write_bytes(path, save(state))
+    state = {name: v.half() if v.is_floating_point() else v for name, v in classifier.state_dict().items()}
+    write_bytes(path, save({name: value.detach().cpu().contiguous() for name, value in state.items()}))
 
 
 def _is_usable(value: Any) -> bool:

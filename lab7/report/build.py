@@ -7,14 +7,12 @@ import asyncio
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from tqdm import tqdm
 
 from lab7.ablation.workspace import Workspace, open_workspace
@@ -117,27 +115,3 @@ def _sources(ws: Workspace) -> list[str]:
     with os.scandir(ws.data / "iclevr") as pictures:
         stats = [(picture.name, picture.stat()) for picture in pictures if picture.is_file()]  # no link to nowhere
     return lines + sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
-
-
-def store() -> None:
-    """Renew figures/ and the outputs in notebooks/ from a run of `quick` with the defaults (`make figures`)."""
-    records, figures = run()["notebooks"], open_workspace("quick").figures
-    for record in records:
-        path = ROOT / "notebooks" / f"{record['name']}.ipynb"
-        content, executed = (nbformat.read(file, as_version=4) for file in (path, record["executed"]))
-        for cell, done in zip(content.cells, executed.cells, strict=True):
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = done.outputs, done.execution_count
-                for output in cell.outputs:  # a widget is nothing without its kernel
-                    output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-        nbformat.write(content, path)
-    made = {name for record in records for name in record["figures"]}
-    for path in (ROOT / "figures").glob("*"):
-        if path.name not in made:
-            path.unlink()
-    for name in made:
-        shutil.copy(figures / name, ROOT / "figures")
-
-
-if __name__ == "__main__":
-    store()

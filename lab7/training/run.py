@@ -42,36 +42,34 @@ LOG_EVERY = 50  # steps between lines of metrics.jsonl
 UNTRAINED: dict[str, Any] = {"steps": 0, "epochs": 0.0, "images_seen": 0, "seconds": 0.0}
 
 
+@dataclasses.dataclass(eq=False)
 class Run:
     """What a run trains, how far it is, and what its main process writes; `train` names the errors."""
 
-    def __init__(
-        self,
-        preset: Preset,
-        folder: Path,
-        resume: bool = False,
-        start: Path | None = None,
-        evaluate: Evaluate | None = None,
-        progress: bool = True,
-        data: Path | None = None,
-        callback: Callback | None = None,
-    ) -> None:
-        state = open_run(folder, preset, resume)
-        self.preset, self.folder, self.evaluate, self.data = preset, folder, evaluate, data
-        self.callback = callback
+    preset: Preset
+    folder: Path
+    resume: bool = False
+    start: Path | None = None
+    evaluate: Evaluate | None = None
+    progress: bool = True
+    data: Path | None = None
+    callback: Callback | None = None
+
+    def __post_init__(self) -> None:
+        preset, state = self.preset, open_run(self.folder, self.preset, self.resume)
         try:
             self.accelerator = Accelerator(mixed_precision="no")  # the loop itself has the autocast
         except (ValueError, RuntimeError) as error:  # WORLD_SIZE is set, but not where the processes meet
             reason = f"the processes cannot meet ({str(error).splitlines()[0]})"
             raise UserError(f"{reason}; start them by `accelerate launch`, or unset WORLD_SIZE") from None
         self.main, device, plan = self.accelerator.is_main_process, self.accelerator.device, preset.train
-        self.progress, self.precision = progress and self.main, choose_precision(device, plan.precision)
+        self.progress, self.precision = self.progress and self.main, choose_precision(device, plan.precision)
         if device.type == "cpu":
             keep_memory()
-        self.pictures = _load_pictures(preset, data).to(device)
+        self.pictures = _load_pictures(preset, self.data).to(device)
         self.length = run_length(plan, len(self.pictures))
 
-        net, self.before, self.start = build_model(preset, plan.seed), UNTRAINED, None if state else start
+        net, self.before, self.start = build_model(preset, plan.seed), UNTRAINED, None if state else self.start
         if self.start:
             self.before = self._load_start(net, self.start)
         self.net = net.to(device).to(memory_format=torch.channels_last)
@@ -90,7 +88,7 @@ class Run:
         self.pipeline = Pipeline(drawn_from, make_schedule(preset).to(device), normaliser, preset)
         if state:
             self._load_state(state)
-        self.finished = self.step == self.length.steps and (folder / "result.json").exists()
+        self.finished = self.step == self.length.steps and (self.folder / "result.json").exists()
 
     def begin(self) -> None:
         """Start the clock, write the settings, drop metrics after the last checkpoint, and hold STOP back in a step."""
@@ -110,9 +108,8 @@ class Run:
             self._print(f"{self.length.steps} steps of {self.length.batch} pictures in {self.precision} on {device}")
         self.accelerator.wait_for_everyone()
         self.model.train()
-        self._bar = tqdm(
-            total=self.length.steps, initial=self.step, desc=self.folder.name, unit="step", disable=not self.progress
-        )
+        look: dict[str, Any] = {"desc": self.folder.name, "unit": "step", "disable": not self.progress}
+        self._bar = tqdm(total=self.length.steps, initial=self.step, **look)
 
     def mean_loss(self, loss: Tensor, index: Tensor) -> float:
         """The mean of the loss over all processes; Failure with step, pictures and advice if it is not finite."""
@@ -121,10 +118,9 @@ class Run:
             return value
         names = [self.pictures.names[i] for i in index.tolist()]
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        raise Failure(
-            f"{short(self.folder)}: the loss is {value} at step {self.step} (pictures {shown}); lower learning_rate, "
-            "set clip_norm=1 or precision=fp32, then train again under another --name; the last good checkpoint is kept"
-        )
+        advice = "lower learning_rate, set clip_norm=1 or precision=fp32, then train again under another --name"
+        fault = f"the loss is {value} at step {self.step} (pictures {shown})"
+        raise Failure(f"{short(self.folder)}: {fault}; {advice}; the last good checkpoint is kept")
 
     def after_step(self, loss: float, rate: float) -> None:
         """Count and log a step; now and then draw pictures, evaluate, and save a checkpoint."""

@@ -31,11 +31,9 @@ def alone(train: Callable[..., Path]) -> Callable[..., Path]:
             except RuntimeError as error:  # the next exchange of gradients fails when a process is gone
                 if not (torch.distributed.is_initialized() and re.search("gloo|nccl|peer", str(error), re.I)):
                     raise
-                rank = torch.distributed.get_rank()
-                raise Failure(
-                    f"{name}: process {rank} lost another process of this training (killed, or out of memory?); "
-                    "start all of them again with --resume"
-                ) from None
+                fault = f"process {torch.distributed.get_rank()} lost another process of this training"
+                reason = "was it killed, or out of memory? Start all of them again with --resume"
+                raise Failure(f"{name}: {fault}; {reason}") from None
 
     return train_alone
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lab7.utils.files import ROOT
+from lab7.utils.files import ROOT, plural
 
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "accelerate")
 
@@ -42,8 +42,7 @@ def device_name(device: str | torch.device) -> str:
     """The processor or GPU as its maker names it, with the threads in use on a CPU."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{_cpu_name()}, {plural(torch.get_num_threads(), 'thread')}"
 
 
 def provenance(device: str | torch.device = "cpu") -> dict[str, Any]:
