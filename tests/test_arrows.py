@@ -63,6 +63,14 @@ def test_importing_lab7_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
+def test_a_notebook_starts_without_what_it_does_not_need():
+    code = (
+        "import sys, lab7; lab7.open_workspace, lab7.show_source, lab7.check, lab7.train; "
+        "print([n for n in ('numba', 'scipy', 'torchvision', 'torch._dynamo') if n in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
 def test_the_public_names_are_there():
     public = [name for name in dir(lab7) if name[0] != "_"]
     assert {"load_pipeline", "NoiseSchedule", "train"} <= set(public)

@@ -15,6 +15,7 @@ from lab7.ablation.arms import arm_preset, get_arm, run_name
 from lab7.ablation.evaluate import LISTS, plateau_scores, score_run
 from lab7.config import Preset, get_preset, override, to_dict
 from lab7.dataset.layout import describe
+from lab7.dataset.synthetic import write_synthetic
 from lab7.judge.evaluation import recorded
 from lab7.judge.networks import Judge, default_judge, load_judge, second_judge
 from lab7.utils import files
@@ -37,8 +38,6 @@ class Workspace:
 
     def make_pictures(self, progress: bool = False) -> Path:
         """The folder of pictures in the course's layout, rendered first if there is none."""
-        from lab7.dataset.synthetic import write_synthetic
-
         if not (self.data / "train.json").exists():
             plan = self.preset.data
             write_synthetic(self.data, plan.scenes, (64, 64), seed=plan.scene_seed, progress=progress)

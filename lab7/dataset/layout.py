@@ -12,6 +12,7 @@ import torch
 
 from lab7.dataset.conditions import REMEDY, conditions_tensor, load_list, read_labels, subsets, unseen_combinations
 from lab7.dataset.images import Pictures, cache_path, decode, read_cache, write_cache
+from lab7.dataset.synthetic import is_synthetic
 from lab7.utils.files import UserError, data_dir, short
 from lab7.vocabulary import CLASSES
 
@@ -46,8 +47,6 @@ def describe(folder: Path | None = None) -> dict[str, Any]:
     Keys: folder, synthetic (bool), pictures, scenes, by_objects {1: n, ...}, pairs and triples shown together (of
     pairs_total 276 and triples_total 2024), test and new_test {conditions, objects, unseen}.
     """
-    from lab7.dataset.synthetic import is_synthetic  # here, for it compiles the renderer, which nothing else here needs
-
     folder = data_dir() if folder is None else Path(folder)
     labels = read_labels(folder)
     _picture_files(folder, labels)

@@ -9,7 +9,6 @@ import math
 import numpy as np
 
 from lab7.dataset.look import LOOK, Lamp, Look
-from lab7.dataset.ray_casting import cast
 from lab7.dataset.scenes import Scene
 from lab7.vocabulary import COLOURS, SHAPES
 
@@ -30,6 +29,8 @@ def render(scene: Scene, width: int = 64, height: int = 64, look: Look = LOOK, g
 def radiance(scene: Scene, width: int, height: int, look: Look = LOOK) -> tuple[np.ndarray, np.ndarray]:
     """The light on the film, linear float64 (height, width, 3), and the share of each pixel that each object covers,
     float64 (objects, height, width)."""
+    from lab7.dataset.ray_casting import cast  # here, for numba takes a second to import
+
     objects = scene.objects
     shapes = np.array([SHAPES.index(thing.shape) for thing in objects], dtype=np.int64)
     colours = np.array([thing.label % len(COLOURS) for thing in objects], dtype=np.int64)

@@ -8,7 +8,6 @@ low and hardly ever too high: a picture with more blobs of a colour than objects
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from lab7.dataset.renderer import REFLECTANCE
@@ -20,6 +19,8 @@ SMALLEST = 8  # pixels of a blob, in 64x64; they touch by sides or corners
 
 def count_blobs(images: Tensor) -> Tensor:
     """How many blobs of each of COLOURS a picture holds: (N, 3, 64, 64) in [-1, 1] -> int64 (N, 8), 0 for gray."""
+    from scipy import ndimage  # here, for it takes half a second to import
+
     paint = torch.from_numpy(REFLECTANCE).float()
     hues = F.normalize(paint - paint.mean(dim=1, keepdim=True), dim=1)  # (8, 3), 0 for gray
     counts = torch.zeros(len(images), len(COLOURS), dtype=torch.int64)
