@@ -284,7 +284,7 @@ def _readers(place: Path) -> Iterator[tuple[str, tuple[list[Path], Callable[[], 
     yield "result", ([folder / "result.json"], lambda: read_result(folder))
     yield "metrics", ([folder / "metrics.jsonl"], lambda: read_metrics(folder))
     yield "record", ([runs / "ablation.json"], lambda: read_record(runs / "ablation.json"))
-    yield "cache", ([data / "cache" / "pictures_32.npz"], read_data)
+    yield "cache", (sorted((data / "cache").glob("pictures_32.*")), read_data)
     yield "labels", ([data / "train.json", data / "synthetic.json"], read_data)
     yield "pictures", (sorted((data / "iclevr").glob("*.png")), read_png)
     yield "judge", ([judge], read_judge)

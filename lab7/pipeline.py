@@ -106,6 +106,7 @@ class Pipeline:
         sampling: SamplingConfig | None = None,
         samples: int = 1,
         seed: int = 0,
+        first: int = 0,
         size: int = 64,
         batch_size: int = 64,
         callback: Callback | None = None,
@@ -115,7 +116,8 @@ class Pipeline:
         """Draw every condition `samples` times -> (len(conditions) * samples, 3, size, size) in about [-1, 1].
 
         All samples of the first condition come first. They are drawn as `sampling` says, by default the preset's, with
-        `changes` to its fields, such as num_steps=20. The noise of a picture depends on the seed and its place alone.
+        `changes` to its fields, such as num_steps=20. The noise of a picture depends on the seed and its place alone,
+        which counts from `first` on.
         Raises UserError for a bad setting, condition or number of samples, and for a callback with several candidates.
         """
         plan = self.sampling(sampling, **changes)
@@ -131,7 +133,8 @@ class Pipeline:
 
         def draw(rows: Tensor, attempt: int) -> Tensor:
             """x_0 in model space of some rows of `labels`; each attempt has noise of its own."""
-            generators = [torch.Generator().manual_seed(mix_seed(seed, 0, row, attempt)) for row in rows.tolist()]
+            places = (rows + first).tolist()
+            generators = [torch.Generator().manual_seed(mix_seed(seed, 0, place, attempt)) for place in places]
             denoise = guided_denoiser(
                 self.model,
                 self.schedule,

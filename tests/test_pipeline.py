@@ -48,6 +48,11 @@ def test_the_same_seed_gives_the_same_pictures_in_any_batches(pipeline, sampler)
     assert not torch.allclose(whole, pipeline(CONDITIONS, samples=2, seed=6, sampler=sampler), atol=0.1)
 
 
+def test_a_long_list_may_be_drawn_in_parts(pipeline):
+    whole = pipeline([["red cube"]] * 3, num_steps=2, seed=5)
+    assert torch.allclose(pipeline([["red cube"]], num_steps=2, seed=5, first=2), whole[2:], atol=1e-5)
+
+
 def test_settings_come_from_the_preset_a_config_or_single_fields(pipeline):
     assert pipeline.sampling().num_steps == 3 and pipeline.sampling().draw_precision in ("bf16", "fp32")
     given = dataclasses.replace(pipeline.preset.sampling, num_steps=4, sampler="ddpm")

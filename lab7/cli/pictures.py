@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
@@ -75,9 +76,12 @@ def sample(
     entries = _conditions(conditions)
     pipeline = load_pipeline(weights or shipped_dir() / "runs" / "laptop", best_device())
     drawing: dict[str, Any] = {"sampler": sampler, "num_steps": steps, "guidance_scale": guidance}
-    drawing |= {"num_candidates": candidates, "samples": samples, "seed": seed}
-    images = pipeline(entries, progress=True, **drawing)
-    names = write_drawn(out, images, entries, samples)
+    drawing |= {"num_candidates": candidates}
+    pipeline.sampling(samples=samples, **drawing)  # refuses samples=0
+    each = [names for names in entries for _ in range(samples)]
+    starts = range(0, len(each), 256)  # pictures in memory at a time
+    parts = (pipeline(each[at : at + 256], seed=seed, first=at, progress=True, **drawing) for at in starts)
+    names = write_drawn(out, chain([next(parts)], parts), entries, samples)  # what is refused makes no folder
     value = {"out": str(out), "pictures": names, "conditions": entries}
     line = f"{short(out)}: {plural(len(names), 'picture')} of {plural(len(entries), 'condition')}, grid.png"
     return opt.print_result(json, value, line)

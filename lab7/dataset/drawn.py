@@ -3,10 +3,12 @@
 The list says what the last `lab7 sample` drew, so that pictures of an earlier one are not counted with them.
 """
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from lab7.dataset.conditions import read_conditions
@@ -14,19 +16,23 @@ from lab7.dataset.images import save_grid, save_png
 from lab7.utils.files import UserError, locked, read_json, sha256, short, write_json
 
 CONDITIONS = "conditions.json"  # what they were drawn from
+GRID = 1024  # pictures at most in grid.png
 NAMES = "000.png or 000_0.png, which are pictures of the first condition"
 
 
-def write_drawn(out: Path, images: Tensor, conditions: list[list[str]], samples: int) -> list[str]:
-    """Write pictures (N * K, 3, H, W), K samples of each of N conditions, grid.png, conditions.json and their list.
+def write_drawn(out: Path, parts: Iterable[Tensor], conditions: list[list[str]], samples: int) -> list[str]:
+    """Write pictures (N * K, 3, H, W) as they come in parts, K samples of each of N conditions; conditions.json, their
+    list, and the first GRID in grid.png.
 
     Returns the pictures' file names. Raises UserError if the place cannot be written, or another process writes there.
     """
     names = [f"{index:03d}_{k}.png" for index in range(len(conditions)) for k in range(samples)]
     with locked(out):
-        for name, image in zip(names, images, strict=True):
+        shown: list[Tensor] = []
+        for name, image in zip(names, itertools.chain.from_iterable(parts), strict=True):
             save_png(image, out / name)
-        save_grid(images, out / "grid.png", columns=samples if samples > 1 else 8)
+            shown += [image] if len(shown) < GRID else []
+        save_grid(torch.stack(shown), out / "grid.png", columns=samples if samples > 1 else 8)
         write_json(out / CONDITIONS, conditions)
         write_json(out / "pictures.json", {name: sha256(out / name) for name in names}, checksum=True)
     return names

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lab7.utils.files import UserError, atomic_path, build_dir, short
+from lab7.utils.files import UserError, atomic_path, build_dir, read_json, sha256, short, write_json
 from lab7.vocabulary import to_names
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -94,23 +94,27 @@ def decode(paths: Sequence[Path], image_size: int) -> np.ndarray:
 def cache_path(folder: Path, image_size: int) -> Path:
     """Where the decoded pictures of a folder are kept: beside them, or under build/ if the folder is read-only."""
     folder = folder.resolve()
-    own_name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-    place = folder if os.access(folder, os.W_OK) else build_dir() / own_name
-    return place / "cache" / f"pictures_{image_size}.npz"
+    if not os.access(folder, os.W_OK):
+        folder = build_dir() / hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    return folder / "cache" / f"pictures_{image_size}.npy"
 
 
 def read_cache(path: Path, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The cached pictures if they have this key (see layout.cache_key) and shape, else None; zip's CRC finds damage."""
-    with contextlib.suppress(Exception), open(path, "rb") as file, np.load(file) as arrays:
-        if str(arrays["key"]) == key and (images := arrays["images"]).shape == shape:
+    """The cached pictures, mapped from the disk so that processes share them, if they have this key (see
+    layout.cache_key), shape and checksum; else None."""
+    with contextlib.suppress(Exception):
+        record = read_json(path.with_suffix(".json"), "a cache's key")
+        if record == {"key": key, "sha256": sha256(path)} and (images := np.load(path, mmap_mode="c")).shape == shape:
             return images
     return None
 
 
 def write_cache(path: Path, key: str, images: np.ndarray) -> None:
     """Keep pictures for the next start. Nothing happens where the place cannot be written: it only saves time."""
-    with contextlib.suppress(OSError, UserError), atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, images=images, key=key)  # not compressed, which loads faster
+    with contextlib.suppress(OSError, UserError):
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, images)
+        write_json(path.with_suffix(".json"), {"key": key, "sha256": sha256(path)})
 
 
 def to_uint8(x: Tensor) -> Tensor:

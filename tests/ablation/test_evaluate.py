@@ -133,8 +133,8 @@ def test_pictures_in_a_folder_are_counted(judge, tmp_path):
 
 
 def test_pictures_of_an_earlier_drawing_are_left_out(judge, tmp_path):
-    write_drawn(tmp_path, torch.zeros(4, 3, 64, 64), [["red cube"]] * 2, samples=2)
-    write_drawn(tmp_path, torch.ones(2, 3, 64, 64), [["red cube"]] * 2, samples=1)
+    write_drawn(tmp_path, torch.zeros(2, 2, 3, 64, 64), [["red cube"]] * 2, samples=2)
+    write_drawn(tmp_path, [torch.ones(2, 3, 64, 64)], [["red cube"]] * 2, samples=1)
     found = evaluate.count_pictures(judge, tmp_path, [["red cube"]] * 2)
     assert found["pictures"] == found["top_k"]["total"] == 2 and found["left_out"] == ["000_1.png", "001_1.png"]
     save_png(torch.zeros(3, 64, 64), tmp_path / "001_0.png")
@@ -143,7 +143,7 @@ def test_pictures_of_an_earlier_drawing_are_left_out(judge, tmp_path):
     ):
         evaluate.count_pictures(judge, tmp_path, [["red cube"]] * 2)
     with pytest.raises(UserError, match="was drawn from other conditions, or in another order; give .*conditions.json"):
-        write_drawn(tmp_path, torch.zeros(2, 3, 64, 64), [["red cube"], ["blue cube"]], samples=1)
+        write_drawn(tmp_path, [torch.zeros(2, 3, 64, 64)], [["red cube"], ["blue cube"]], samples=1)
         evaluate.count_pictures(judge, tmp_path, [["blue cube"], ["red cube"]])
     (tmp_path / "pictures.json").unlink()
     assert evaluate.count_pictures(judge, tmp_path, [["red cube"]] * 2)["pictures"] == 4

@@ -199,5 +199,5 @@ def test_disk_full_while_a_picture_is_written(tmp_path, full_disk):
 def test_disk_full_costs_only_the_cache(folder, full_disk, recwarn, tmp_path, monkeypatch):
     monkeypatch.setenv("LAB7_BUILD", str(tmp_path / "build"))
     assert len(load_pictures(folder)) == 5
-    assert list(folder.rglob("*.npz*")) == list((tmp_path / "build").rglob("*.npz*")) == []
+    assert list(folder.rglob("*.npy*")) == list((tmp_path / "build").rglob("*.npy*")) == []
     assert not recwarn.list

@@ -120,7 +120,7 @@ def test_a_changed_picture_is_read_anew(folder, decoded):
     assert decoded == [5, 5]
     assert np.array_equal(after.images[0].permute(1, 2, 0).numpy(), np.asarray(noise(seed=99)))
     assert torch.equal(before.images[1:], after.images[1:])
-    assert len(list((folder / "cache").iterdir())) == 1, "the old cache is removed"
+    assert len(list((folder / "cache").glob("*.npy"))) == 1, "the old cache is removed"
 
 
 def test_a_changed_time_or_changed_labels_are_read_anew(folder, decoded):
@@ -152,7 +152,7 @@ def test_every_size_has_its_cache(folder, decoded):
 @pytest.mark.parametrize("spoil", ["cut", "emptied", "flipped", "another"])
 def test_a_spoilt_cache_is_made_anew(folder, decoded, spoil):
     expected = load_pictures(folder).images
-    (cache,) = (folder / "cache").iterdir()
+    (cache,) = (folder / "cache").glob("*.npy")
     content = bytearray(cache.read_bytes())
     content[len(content) // 2] ^= 1
     spoilt = {
@@ -173,7 +173,7 @@ def test_where_the_folder_cannot_be_written_the_cache_is_under_build(folder, dec
     monkeypatch.setattr(os, "access", lambda place, mode: False)
     for place in (folder, other, folder, other):
         load_pictures(place)
-    assert decoded == [5, 5] and len(list((tmp_path / "build").rglob("*.npz"))) == 2
+    assert decoded == [5, 5] and len(list((tmp_path / "build").rglob("*.npy"))) == 2
     assert not (folder / "cache").exists()
 
 

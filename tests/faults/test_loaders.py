@@ -34,7 +34,7 @@ def place(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("files")
     make_folder(place / "data")
     (place / "data" / "test.json").write_text(json.dumps(CONDITIONS))
-    write_drawn(place / "drawn", torch.zeros(2, 3, 8, 8), CONDITIONS, samples=1)
+    write_drawn(place / "drawn", [torch.zeros(2, 3, 8, 8)], CONDITIONS, samples=1)
     np.savez(place / "cache.npz", images=np.zeros((2, 3, 8, 8), np.uint8), key="key")
     (place / "ablation.json").write_text(json.dumps({"runs": []}))
     save_file({"weight": torch.zeros(2)}, place / "weights.safetensors", metadata={"lab7": json.dumps(to_dict(PRESET))})
