@@ -1,10 +1,13 @@
 """What many tests need: a small stand-in, and a folder such as the course hands out."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pytest
 import torch
+from browsers import open_page
 from course_folder import make_folder
 
 from lab7.utils.files import shipped_dir
@@ -34,6 +37,13 @@ def make_course_folder(tmp_path) -> Path:
         (folder / name).write_bytes((shipped_dir() / name).read_bytes())
     torch.save({"model": build_classifier().state_dict()}, folder / "checkpoint.pth")
     return folder
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Iterator[Any]:
+    """A page of a real browser, for the tests of one module."""
+    with open_page(tmp_path_factory.mktemp("profile")) as page:
+        yield page
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

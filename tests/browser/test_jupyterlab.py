@@ -18,14 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import find_chromium
 
-from lab7.cli.doctor import CHROMIUMS
 from lab7.utils.files import ROOT, data_dir
 
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 SHORTER = {  # what takes long is checked elsewhere: here it matters that all cells run in a browser
     "02_unet": {"first_seeds": 1},
     "04_training": {"live_steps": 1000, "resume_steps": 6, "trainings": 2},  # 1000: until Stop is pressed
@@ -77,17 +73,6 @@ window.lab = {
   cells: name => lab.panel(name).content.model.toJSON().cells,
 };
 """
-
-
-def without(what: str) -> None:
-    """Skip a test that needs a browser, or let it fail in CI."""
-    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{what}; `lab7 doctor` says what is there")
-
-
-def chromium() -> str:
-    """The browser."""
-    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-    return found or without("no Chromium was found: install one (Debian: apt-get install chromium)")
 
 
 def copy_notebooks(folder: Path) -> None:
@@ -168,29 +153,8 @@ def address(place) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(place) -> Iterator[Any]:
-    """One page with JupyterLab in it."""
-    browser = chromium()
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        without("the package playwright is not installed: pip install -e '.[lab,dev]' -c constraints.txt")
-
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(place / "profile"),
-            executable_path=browser,
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1300, "height": 1000},
-        )
-        context.set_default_timeout(MOVED)
-        yield context.pages[0]
-        context.close()
-
-
-@pytest.fixture(scope="module")
 def lab(page, address) -> Any:
+    page.context.set_default_timeout(MOVED)
     page.goto(f"{address}/lab?reset", timeout=RUN)
     page.wait_for_function("window.jupyterapp", timeout=RUN)
     page.evaluate("() => jupyterapp.restored")
@@ -293,7 +257,7 @@ def test_without_a_browser_the_tests_are_skipped_but_fail_in_ci(monkeypatch, ci,
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(outcome, match=r"apt-get install chromium\).*lab7 doctor"):
-        chromium()
+        find_chromium()
 
 
 @pytest.mark.parametrize("name", NAMES)

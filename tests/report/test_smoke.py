@@ -1,5 +1,6 @@
 """The whole path at toy size, from nothing to the bound report, as a user would run it."""
 
+import itertools
 import json
 import os
 import re
@@ -64,6 +65,26 @@ def test_the_page_needs_no_other_file_and_no_network(built):
     assert all(one.startswith("data:image/svg+xml;base64,") for one in pictures)
     assert page.count("<figcaption>") == len(re.findall(r"<figure\b", page)) > len(pictures)
     assert not re.search(r'(?:src|href)="(?!data:|#)', page) and "<script" not in page and "@import" not in page
+
+
+def test_the_page_is_read_in_a_browser_on_a_phone_and_in_the_dark(built, page):
+    """No request, no error, headings in order, text alternatives; at 360 pixels nothing moves the page sideways."""
+    requests, errors = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    path = built / "smoke" / "report.html"
+    page.goto(path.as_uri())
+    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()] and errors == []
+    levels = page.eval_on_selector_all("h1, h2, h3", "all => all.map(one => Number(one.tagName[1]))")
+    assert levels[0] == 1 and all(deeper <= level + 1 for level, deeper in itertools.pairwise(levels))
+    assert page.eval_on_selector_all("img", "all => all.every(one => one.complete && one.naturalWidth > 0)")
+    colours = set()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        colours.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert colours == {"rgb(255, 255, 255)", "rgb(22, 22, 22)"}
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_a_second_report_runs_nothing_and_binds_the_same_bytes(built):
