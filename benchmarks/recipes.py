@@ -32,7 +32,6 @@ from lab7.pipeline import Pipeline, build_model, make_schedule
 from lab7.training.lr_schedules import ema_update
 from lab7.training.optimizers import make_optimizer
 from lab7.utils.files import data_dir, shipped_dir, write_json
-from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision, provenance
 
 RECORD = shipped_dir() / "runs" / "recipes.json"
@@ -77,7 +76,6 @@ def main(
 ) -> None:
     """Train one recipe for so many minutes, and print its curve."""
     torch.set_num_threads(threads)
-    keep_memory()
     settings = STUDENTS if recipe == "students" else ()
     preset = override(get_preset("laptop"), [*settings, f"train.seed={seed}"])
     torch.manual_seed(seed)

@@ -23,7 +23,6 @@ from lab7.samplers import SAMPLERS, Callback, guided_denoiser
 from lab7.schedule import NoiseSchedule
 from lab7.unet import UNet
 from lab7.utils.files import UserError, read_json, sha256, short, write_bytes
-from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision
 from lab7.utils.seeds import mix_seed
 
@@ -127,8 +126,6 @@ class Pipeline:
             raise UserError(f"a callback needs num_candidates=1, not {plan.num_candidates}")
         timesteps = self.schedule.timesteps(plan.num_steps, plan.timestep_spacing, plan.t_end)
         labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)  # (N * K, 24)
-        if self.device.type == "cpu":
-            keep_memory()
         self.model.eval()
 
         def draw(rows: Tensor, attempt: int) -> Tensor:

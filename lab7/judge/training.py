@@ -19,7 +19,6 @@ from lab7.judge.augmentation import Augmentation, augment
 from lab7.judge.evaluation import evaluate_judge
 from lab7.judge.networks import BUILDERS, features, load_judge, save_judge
 from lab7.utils.files import UserError, check_writable, read_json, write_json
-from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision, provenance
 
 TRAINING_SEED = 700_000  # the generator's scenes come from small seeds, those of the evaluation lie beyond 900,000
@@ -103,8 +102,6 @@ def fit(
     and Topin 2019), every picture augmented anew each time. Raises UserError if the loss is not a number.
     """
     device = torch.device(device)
-    if device.type == "cpu":
-        keep_memory()
     # Continued training gets other augmentations than the first one.
     generator = torch.Generator(device).manual_seed(seed if start is None else seed + 1_000_003)
     with torch.random.fork_rng(devices=[]):  # PyTorch draws fresh weights from its global stream only

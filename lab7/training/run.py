@@ -28,7 +28,6 @@ from lab7.training.optimizers import make_optimizer
 from lab7.training.run_folder import copy_metrics, metrics_line, open_run, trim_metrics
 from lab7.training.sensitivity import condition_sensitivity
 from lab7.utils.files import Failure, UserError, data_dir, read_json, sha256, short, write_bytes, write_json
-from lab7.utils.memory import keep_memory
 from lab7.utils.provenance import choose_precision, device_name, provenance
 
 Evaluate = Callable[[Pipeline], dict[str, float]]
@@ -64,8 +63,6 @@ class Run:
             raise UserError(f"{reason}; start them by `accelerate launch`, or unset WORLD_SIZE") from None
         self.main, device, plan = self.accelerator.is_main_process, self.accelerator.device, preset.train
         self.progress, self.precision = self.progress and self.main, choose_precision(device, plan.precision)
-        if device.type == "cpu":
-            keep_memory()
         self.pictures = _load_pictures(preset, self.data).to(device)
         self.length = run_length(plan, len(self.pictures))
 
