@@ -57,8 +57,7 @@ def grid(pictures: Sequence[Tensor], captions: Sequence[str] = ("",), columns: i
     """Pictures (3, S, S), uint8 or in [-1, 1], in rows, each enlarged without smoothing to `side` pixels, with its
     caption below, of several lines perhaps. A line that begins with a cross is in another colour."""
     wide, high = side + MARGIN, side + MARGIN + LINE * max(caption.count("\n") + 1 for caption in captions)
-    rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (min(len(pictures), columns) * wide, rows * high), "white")
+    sheet = Image.new("RGB", (min(len(pictures), columns) * wide, -(-len(pictures) // columns) * high), "white")
     for k, one in enumerate(pictures):
         pixels = (to_uint8(one) if one.is_floating_point() else one.cpu()).permute(1, 2, 0).numpy()
         enlarged = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)

@@ -48,7 +48,7 @@ async def train_live(preset: Preset, name: str, **options: Any) -> Path:
         if end or times[-1] - drawn[0] > EVERY:
             drawn[0], bar.max, bar.value = times[-1], steps, step
             left = (times[-1] - times[0]) / max(len(times) - 1, 1) * (steps - step)  # 0 after the first step
-            news = end or (f"{left:.0f} s left" if left else "the time left follows")
+            news = end or (f"{left:.0f} s left" if left else "time left: not known yet")
             text = f"step {step} of {steps}, loss {loss:.4f}, {news}"
             control.draw(loss_picture(losses, steps), f"Loss of each step: {text}", text)
         return bool(end)
