@@ -100,7 +100,7 @@ class SamplingConfig:
     num_candidates: Annotated[int, Range(1, 1000)] = 1  # best of n: pictures drawn at most for each one kept
     accept_threshold: Annotated[float, Range(-1e6, 1e6)] = 0.3  # of the least class error ratio: no more candidates
     max_error: NotNegative = 0.01  # of x_0 for each object, for a candidate to be accepted; 0: any
-    samples: Count = 8  # pictures of each condition in an evaluation
+    samples: Annotated[int, Range(1, 100_000)] = 8  # pictures of each condition in an evaluation
     noise_seed: Seed = 0
 
 

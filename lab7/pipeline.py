@@ -119,9 +119,7 @@ class Pipeline:
         which counts from `first` on.
         Raises UserError for a bad setting, condition or number of samples, and for a callback with several candidates.
         """
-        plan = self.sampling(sampling, **changes)
-        if not 1 <= samples <= 100_000:
-            raise UserError(f"the number of samples must be at most 100000 and at least 1, not {samples}")
+        plan = self.sampling(sampling, samples=samples, **changes)
         if callback and plan.num_candidates > 1:
             raise UserError(f"a callback needs num_candidates=1, not {plan.num_candidates}")
         timesteps = self.schedule.timesteps(plan.num_steps, plan.timestep_spacing, plan.t_end)

@@ -89,7 +89,7 @@ def test_clamping_brings_pixels_back_and_nothing_else(pipeline):
     [
         ({"sampler": "euler"}, "sampler must be one of ddpm, ddim, dpm_solver_pp, sde_dpm_solver_pp, not 'euler'"),
         ({"clamp": "x_t"}, "clamp must be one of none, output, x_0, not 'x_t'"),
-        ({"samples": 0}, "at least 1, not 0"),
+        ({"samples": 0}, "at least 1"),
         ({"num_steps": 0}, "num_steps must be at least 1, but is 0"),
         ({"num_steps": 10_000}, "steps"),
         ({"steps": 3}, "unknown setting 'sampling.steps'"),

@@ -77,10 +77,15 @@ def sample(
     pipeline = load_pipeline(weights or shipped_dir() / "runs" / "laptop", best_device())
     drawing: dict[str, Any] = {"sampler": sampler, "num_steps": steps, "guidance_scale": guidance}
     drawing |= {"num_candidates": candidates}
-    pipeline.sampling(samples=samples, **drawing)  # refuses samples=0
-    each = [names for names in entries for _ in range(samples)]
-    starts = range(0, len(each), 256)  # pictures in memory at a time
-    parts = (pipeline(each[at : at + 256], seed=seed, first=at, progress=True, **drawing) for at in starts)
+    pipeline.sampling(samples=samples, **drawing)  # refuses a number out of its range
+    if (total := len(entries) * samples) > 1_000_000:
+        raise UserError(f"{samples} samples of each condition are {total} pictures; draw at most 1000000 at a time")
+
+    def draw(at: int) -> Any:
+        part = [entries[place // samples] for place in range(at, min(at + 256, total))]  # in memory at a time
+        return pipeline(part, seed=seed, first=at, progress=True, **drawing)
+
+    parts = map(draw, range(0, total, 256))
     names = write_drawn(out, chain([next(parts)], parts), entries, samples)  # what is refused makes no folder
     value = {"out": str(out), "pictures": names, "conditions": entries}
     line = f"{short(out)}: {plural(len(names), 'picture')} of {plural(len(entries), 'condition')}, grid.png"

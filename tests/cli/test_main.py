@@ -168,6 +168,8 @@ def test_sample_draws_every_condition(capsys, place, weights):
         (["--conditions", ""], ""),
         (["--conditions", "nowhere.json"], "nowhere.json: no such file"),
         (["--conditions", "red cube", "--samples", "0"], "at least 1"),
+        (["--conditions", "red cube", "--samples", "1000000000"], "at most 100000"),
+        (["--conditions", *CLASSES, "--samples", "100000"], "are 2400000 pictures; draw at most 1000000 at a time"),
         (["--conditions", "red cube", "--steps", "0"], "steps"),
         (["--conditions", "red cube", "--steps", "1001"], "steps"),
     ],
