@@ -46,6 +46,17 @@ def page(tmp_path_factory) -> Iterator[Any]:
         yield page
 
 
+LONGEST = (
+    "test_smoke",
+    "test_jupyterlab",
+    "test_teaching",
+    "04_training",
+    "test_processes",
+    "test_kills",
+    "test_sweep",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that no worker waits for it at the end."""
-    items.sort(key=lambda item: not any(name in item.nodeid for name in ("test_smoke", "test_jupyterlab")))
+    items.sort(key=lambda item: next((k for k, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST)))
