@@ -20,10 +20,10 @@ import psutil
 from benchmarks.common import machine_line, print_table, run
 from lab7.training.run_folder import read_metrics
 from lab7.utils.files import Failure, write_json
+from lab7.vocabulary import CLASSES
 
 Words = list[str | Path]
 Work = dict[tuple[object, ...], Words]
-COLORS, SHAPES = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow"), ("cube", "sphere", "cylinder")
 TOY = ("--preset", "smoke", "--no-score", "--set", "image_size=64", "snapshots=0", "max_steps=20", "save_every=1000")
 
 
@@ -103,7 +103,7 @@ def _quiet(*words: str) -> None:
 def _conditions(folder: Path, count: int) -> Path:
     """A list of so many conditions of one object."""
     path = folder / f"conditions{count}.json"
-    write_json(path, [[f"{COLORS[index % 8]} {SHAPES[index // 8 % 3]}"] for index in range(count)])
+    write_json(path, [[CLASSES[index % len(CLASSES)]] for index in range(count)])
     return path
 
 

@@ -186,10 +186,8 @@ def to_dict(preset: Preset) -> dict[str, Any]:
 def from_dict(values: dict[str, Any], where: str = "config") -> Preset:
     """The preset that `to_dict` wrote; UserError for a field that this version does not know, or a bad value."""
     try:
-        preset, stored = (
-            Preset(name=values["name"], what=values["what"]),
-            {name: values.get(name) for name in _SECTIONS},
-        )
+        preset = Preset(name=values["name"], what=values["what"])
+        stored = {name: values.get(name) for name in _SECTIONS}
         changes = [f"{part}.{name}={_text(value)}" for part, of in stored.items() if of for name, value in of.items()]
         return override(preset, changes)
     except (UserError, KeyError, AttributeError) as error:

@@ -2,14 +2,13 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab7.cli.doctor import CHROMIUMS
+from lab7.cli import doctor
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -24,8 +23,7 @@ def without(what: str) -> None:
 
 def find_chromium() -> str:
     """The browser's command."""
-    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-    return found or without("no Chromium was found: install one (Debian: apt-get install chromium)")
+    return doctor.find_chromium() or without("no Chromium was found: install one (Debian: apt-get install chromium)")
 
 
 @contextlib.contextmanager

@@ -17,7 +17,6 @@ from lab7.utils.files import ROOT, UserError, build_dir, check_writable, data_di
 
 PYTHONS = ((3, 11), (3, 13))  # the first and the last version that lab7 is tested on
 INSTALL = "run `make .venv`, or pip install -c constraints.txt -e '.[lab,dev]'"
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")  # for tests/browser
 NEEDS = {"data": 0.4, "train": 0.5, "report": 0.3}  # GB that a command writes; a quarter of what is free is no worry
 
 
@@ -55,9 +54,14 @@ def check() -> Iterator[Check]:
     yield _attempt("data", _data)
     yield _attempt("judge", _judge)
     yield _attempt("weights", _weights, "put it back: git checkout -- data/runs")
-    browser = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    browser = find_chromium()
     remedy = "" if browser else "for tests/browser: apt-get install chromium"
     yield Check("browser", True if browser else None, browser or "no Chromium", remedy)
+
+
+def find_chromium() -> str | None:
+    """The browser that tests/browser drives."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def _attempt(name: str, look: Callable[[], Check], remedy: str = "") -> Check:

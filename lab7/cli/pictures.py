@@ -121,6 +121,7 @@ def judge(
         settings: With --train and --evaluate: settings to change, such as judge_epochs=4 judge_scenes=2000.
         seed: With --train: the seed of its scenes and weights.
     """
+    from lab7.dataset.drawn import CONDITIONS
     from lab7.judge.networks import default_judge, load_judge
     from lab7.utils.provenance import best_device
 
@@ -134,7 +135,7 @@ def judge(
         record = train_judge(path, plan, kind=kind, seed=seed, start=weights, device=best_device())
         title = f"{short(path)}: evaluated on unseen renders"
         return opt.print_result(json, record, title, *_evaluation_lines(record["evaluation"]))
-    if images and not conditions and (beside := images / "conditions.json").exists():
+    if images and not conditions and (beside := images / CONDITIONS).exists():
         conditions = (str(beside),)
     if not evaluate and (images is None or not conditions):
         raise UserError("say --images DIR and --conditions FILE.json, or --train, --evaluate or --compare RUN RUN")
