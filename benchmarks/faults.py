@@ -47,7 +47,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # the first, a
     "report": (("report", "--preset", "smoke"),) * 2,
 }
 TIMES = {"seconds", "images_per_second", "scored", "checksum", "crc32", "weights_sha256"}  # may differ between runs
-LEFT_OVERS = (".*.tmp", ".binding_*", ".lock")
+LEFT_OVERS = (".*.tmp", ".lock")
 
 
 def kills(count: int = 60, seed: int = 0, commands: tuple[str, ...] = tuple(COMMANDS)) -> dict[str, int]:

@@ -40,11 +40,11 @@ def process_pool(workers: int, threads: int = 0) -> Iterator[ProcessPoolExecutor
 
 
 def _start_worker(threads: int) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()  # before torch, whose import takes seconds
     if threads:
         import torch  # here, so that the processes that render start without it
 
         torch.set_num_threads(threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:

@@ -20,6 +20,7 @@ if __name__ == "__main__":
         print(pool.submit(os.getpid).result(), flush=True)
         pool.submit(time.sleep, 60).result()
 """
+SLOW_TORCH = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 
 
 def gone(pid: int) -> bool:
@@ -31,9 +32,11 @@ def gone(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_worker_ends_with_its_parent_and_says_nothing(tmp_path, number):
-    (tmp_path / "run.py").write_text(CODE)
+@pytest.mark.parametrize("number, begins", [(signal.SIGKILL, False), (signal.SIGINT, False), (signal.SIGKILL, True)])
+def test_a_worker_ends_with_its_parent_and_says_nothing(tmp_path, number, begins):
+    (tmp_path / "run.py").write_text(CODE.replace("pool(1)", "pool(1, threads=1)") if begins else CODE)
+    if begins:  # the worker is still importing torch
+        (tmp_path / "torch.py").write_text(SLOW_TORCH)
     process = subprocess.Popen(
         [sys.executable, tmp_path / "run.py"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
