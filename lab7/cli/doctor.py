@@ -87,12 +87,8 @@ def _packages() -> Iterator[Check]:
     for extra, name in (("", "packages"), ("lab", "notebooks")):
         wanted = list(_wanted(requirements, extra))
         fits = [_misfit(f"lab7[{extra}]" if extra else "lab7", one) for one in wanted]
-        fits += [
-            _misfit(one.name, other)
-            for one in wanted
-            for other in _wanted(_ask(metadata.requires, one.name) or ())
-            if _ask(metadata.version, other.name)
-        ]
+        others = ((one.name, other) for one in wanted for other in _wanted(_ask(metadata.requires, one.name) or ()))
+        fits += [_misfit(owner, other) for owner, other in others if _ask(metadata.version, other.name)]
         wrong = [misfit for misfit in fits if misfit]
         ok = True if not wrong else None if extra else False
         text = ", ".join(wrong or [f"{one.name} {_ask(metadata.version, one.name)}" for one in wanted])

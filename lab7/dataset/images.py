@@ -24,6 +24,7 @@ from lab7.vocabulary import to_names
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 4096 * 4096  # of one picture; eight are in memory at a time
+_PART = 64  # pictures decoded before they are written to the cache
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,13 @@ def read_cache(path: Path, key: str, shape: tuple[int, ...]) -> np.ndarray | Non
     return None
 
 
-def write_cache(path: Path, key: str, images: np.ndarray) -> None:
-    """Keep pictures for the next start. Nothing happens where the place cannot be written: it only saves time."""
+def write_cache(path: Path, key: str, paths: Sequence[Path], shape: tuple[int, ...]) -> None:
+    """Decode pictures into the cache, a few at a time. Where that fails nothing happens: it only saves time, memory."""
     with contextlib.suppress(OSError, UserError):
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, images)
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for start in range(0, len(paths), _PART):
+                file.write(decode(paths[start : start + _PART], shape[-1]).data)
         write_json(path.with_suffix(".json"), {"key": key, "sha256": sha256(path)})
 
 

@@ -33,10 +33,12 @@ def load_pictures(folder: Path | None = None, image_size: int = 64) -> Pictures:
     labels = read_labels(folder)
     key = cache_key(_picture_files(folder, labels), (folder / "train.json").read_bytes())
     names, cache = sorted(labels), cache_path(folder, image_size)
-    images = read_cache(cache, key, (len(names), 3, image_size, image_size))
+    paths, shape = [folder / "iclevr" / name for name in names], (len(names), 3, image_size, image_size)
+    images = read_cache(cache, key, shape)
     if images is None:
-        images = decode([folder / "iclevr" / name for name in names], image_size)
-        write_cache(cache, key, images)
+        write_cache(cache, key, paths, shape)
+        images = read_cache(cache, key, shape)
+    images = decode(paths, image_size) if images is None else images
     multi_hot = conditions_tensor([labels[name] for name in names]).to(torch.uint8)
     return Pictures(torch.from_numpy(images), multi_hot, names)
 

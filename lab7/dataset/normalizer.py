@@ -91,6 +91,5 @@ def draw(
     Both are on `device`. Pictures may be on any device; only the chosen ones travel, as uint8.
     """
     index = index.to(pictures.images.device)
-    images = pictures.images[index].to(device)
     condition = pictures.labels[index].to(device, torch.float32)
-    return normaliser.to(device).encode(images), condition
+    return normaliser.to(device).encode(pictures.images[index].to(device)), condition

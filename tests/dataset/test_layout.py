@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import Resize
 
-from lab7.dataset import layout
+from lab7.dataset import images, layout
 from lab7.dataset.conditions import (
     conditions_tensor,
     load_list,
@@ -37,9 +37,9 @@ def folder(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """A list that grows by one whenever pictures are read from their files."""
-    calls = []
-    decode = layout.decode
-    monkeypatch.setattr(layout, "decode", lambda paths, *rest: calls.append(len(paths)) or decode(paths, *rest))
+    calls, decode = [], images.decode
+    for module in (layout, images):  # the second writes them to the cache
+        monkeypatch.setattr(module, "decode", lambda paths, *rest: calls.append(len(paths)) or decode(paths, *rest))
     return calls
 
 
@@ -151,7 +151,7 @@ def test_every_size_has_its_cache(folder, decoded):
 
 @pytest.mark.parametrize("spoil", ["cut", "emptied", "flipped", "another"])
 def test_a_spoilt_cache_is_made_anew(folder, decoded, spoil):
-    expected = load_pictures(folder).images
+    expected = load_pictures(folder).images.clone()  # not mapped from the file
     (cache,) = (folder / "cache").glob("*.npy")
     content = bytearray(cache.read_bytes())
     content[len(content) // 2] ^= 1
