@@ -66,7 +66,7 @@ class TrainConfig:
     """The training loop."""
 
     seed: Seed = 0  # of weights, order of pictures, timesteps and noise
-    epochs: Count = 500  # passes over the pictures
+    epochs: Annotated[int, Range(1, 10**9)] = 500  # passes over the pictures
     max_steps: CountOrNone = 0  # stop after so many steps if that is sooner; 0: never
     batch_size: Count = 32  # over all processes together
     optimizer: Literal["adam", "adamw", "muon"] = "adam"  # muon: for the inner matrices, with AdamW for the rest

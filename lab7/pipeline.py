@@ -49,9 +49,11 @@ def make_schedule(preset: Preset) -> NoiseSchedule:
 
 
 def save_weights(path: Path | str, model: nn.Module, normaliser: Normaliser, preset: Preset) -> None:
-    """Write weights in float16, normaliser and configuration as one safetensors file, atomically."""
-    state = {name: v.half() if v.is_floating_point() else v for name, v in model.state_dict().items()}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    """Write weights in float16 (in float32 where one is too large for it), normaliser and configuration as one
+    safetensors file, atomically."""
+    tensors = {name: v.detach().cpu().contiguous() for name, v in model.state_dict().items()}
+    halves = {name: v.half() for name, v in tensors.items() if v.is_floating_point()}
+    tensors |= {name: half for name, half in halves.items() if half.isfinite().all()}
     tensors |= {f"normaliser.{key}": value for key, value in normaliser.state().items()}
     write_bytes(path, save(tensors, metadata={"lab7": json.dumps(config.to_dict(preset))}))
 
@@ -168,8 +170,10 @@ def load_pipeline(path: Path | str, device: str | torch.device = "cpu") -> Pipel
     try:
         preset = config.from_dict(json.loads(metadata["lab7"]), where=short(path))
         normaliser = Normaliser.from_state({key: tensors.pop(f"normaliser.{key}") for key in ("mean", "std")})
-        model = build_model(preset)
+        model, size = build_model(preset), preset.data.image_size
         model.load_state_dict(tensors)
+        if normaliser.mean.shape != (3, size, size) or normaliser.std.shape != ():
+            raise ValueError(f"its mean picture is not of {size}x{size} pixels")
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise _not_ours(path, error) from None
     model = model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
@@ -210,6 +214,8 @@ def _read_weights(path: Path | str) -> tuple[Path, dict[str, Tensor], dict[str, 
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
         record = path.with_name("result.json")
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("holds numbers that are not finite")
         if path.name == "weights.safetensors" and record.exists():
             recorded = read_json(record, "a run's result").get("weights_sha256")
             if recorded not in (None, sha256(path)):

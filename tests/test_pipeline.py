@@ -1,6 +1,7 @@
 """Weights as files, and drawing with them: repeatable, independent of batches, and in pixels."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -124,11 +125,39 @@ def test_weights_of_another_shape_are_refused(pipeline, tmp_path):
         load_pipeline(path)
 
 
+def test_a_weight_too_large_for_float16_is_kept(pipeline, tmp_path):
+    model = build_model(pipeline.preset)
+    with torch.no_grad():
+        model.init_conv[1].running_var[0] = 3e5
+    save_weights(tmp_path / "large.safetensors", model, pipeline.normaliser, pipeline.preset)
+    assert load_pipeline(tmp_path / "large.safetensors").model.init_conv[1].running_var[0] == 3e5
+
+
+@pytest.mark.parametrize("where", ["weight", "normaliser"])
+def test_weights_that_are_no_numbers_are_refused(pipeline, tmp_path, where):
+    model, normaliser = build_model(pipeline.preset), pipeline.normaliser
+    if where == "weight":
+        torch.nn.init.constant_(model.init_conv[0].weight, math.nan)
+    else:
+        normaliser = dataclasses.replace(normaliser, std=torch.tensor(math.nan))
+    save_weights(tmp_path / "nan.safetensors", model, normaliser, pipeline.preset)
+    with pytest.raises(UserError, match="holds numbers that are not finite"):
+        load_pipeline(tmp_path / "nan.safetensors")
+
+
+@pytest.mark.parametrize("mean, std", [((3,), ()), ((3, 5, 5), ()), ((3, 32, 32), (3,))])
+def test_a_normaliser_of_another_shape_is_refused(pipeline, tmp_path, mean, std):
+    normaliser = Normaliser(torch.zeros(mean), torch.ones(std))
+    save_weights(tmp_path / "odd.safetensors", build_model(pipeline.preset), normaliser, pipeline.preset)
+    with pytest.raises(UserError, match="its mean picture is not of 32x32 pixels"):
+        load_pipeline(tmp_path / "odd.safetensors")
+
+
 def test_best_of_n_keeps_a_candidate_only_if_it_is_rated_higher(pipeline):
     def best_of_three(**options):
-        return pipeline(CONDITIONS, size=32, num_candidates=3, max_error=0, **options)
+        return pipeline(CONDITIONS, size=32, num_candidates=3, max_error=0, draw_precision="fp32", **options)
 
-    once = pipeline(CONDITIONS, size=32)
+    once = pipeline(CONDITIONS, size=32, draw_precision="fp32")
     assert torch.equal(best_of_three(accept_threshold=-100), once), "accepted at once"
     best = best_of_three(accept_threshold=100)
     assert torch.allclose(best, best_of_three(accept_threshold=100, batch_size=1), atol=1e-4)

@@ -68,6 +68,8 @@ def read_picture(path: Path | str, image_size: int | None = None) -> np.ndarray:
                 raise ValueError(f"{file.width}x{file.height} pixels are more than {MAX_PIXELS}")
             file.verify()  # every checksum of a PNG; to decode it compares only some
         with Image.open(content, formats=FORMATS) as file:
+            if file.mode[0] in "IF":
+                raise ValueError("more than 8 bits a colour; save it with 8")
             file.info.pop("transparency", None)
             picture = file.convert("RGB")
     except FileNotFoundError:

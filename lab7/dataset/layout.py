@@ -16,7 +16,7 @@ from lab7.dataset.synthetic import is_synthetic
 from lab7.utils.files import UserError, data_dir, short
 from lab7.vocabulary import CLASSES
 
-_SUFFIXES = (".png", ".jpg", ".jpeg")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 def load_pictures(folder: Path | None = None, image_size: int = 64) -> Pictures:

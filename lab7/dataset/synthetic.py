@@ -36,8 +36,7 @@ T = TypeVar("T")
 def is_synthetic(folder: Path | str) -> bool:
     """Whether the pictures in a folder were rendered here, and not since replaced by the course's own."""
     labels, manifest = Path(folder) / "train.json", _manifest(Path(folder))
-    finished = manifest.get("train_sha256")
-    return bool(manifest) and (not finished or not labels.exists() or sha256(labels) == finished)
+    return bool(manifest) and (not os.path.lexists(labels) or sha256(labels) == manifest.get("train_sha256"))
 
 
 def picture_name(scene: int, k: int) -> str:
@@ -84,10 +83,12 @@ def write_synthetic(
             write_json(out / "synthetic.json", wanted, checksum=True)
             write = partial(_write_scene, pictures, seed, width, height)
             labels = _labels(_parallel(write, range(scenes), processes, progress))
+            unnamed = pictures / ".train.json.tmp"
+            write_json(unnamed, dict(zip(names, labels, strict=True)))
+            write_json(out / "synthetic.json", wanted | {"train_sha256": sha256(unnamed)}, checksum=True)
+            os.replace(unnamed, labels_path)
         except OSError as error:
             raise write_error(pictures, error) from error
-        write_json(labels_path, dict(zip(names, labels, strict=True)))
-        write_json(out / "synthetic.json", wanted | {"train_sha256": sha256(labels_path)}, checksum=True)
 
 
 def render_pictures(

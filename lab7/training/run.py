@@ -1,6 +1,7 @@
 """A training run around its loop: set-up, resume, log, snapshots, evaluation, checkpoints and result."""
 
 import dataclasses
+import hashlib
 import io
 import math
 import signal
@@ -83,6 +84,8 @@ class Run:
         normaliser = fit_normaliser(self.pictures.images, preset.data.normalise).to(device)
         drawn_from = self.net if self.average is None else self.average.module
         self.pipeline = Pipeline(drawn_from, make_schedule(preset).to(device), normaliser, preset)
+        pixels = hashlib.sha256(normaliser.mean.cpu().numpy().tobytes() + self.pictures.labels.cpu().numpy().tobytes())
+        self.trained_on = f"{len(self.pictures)} pictures {pixels.hexdigest()[:12]}"
         if state:
             self._load_state(state)
         self.finished = self.step == self.length.steps and (self.folder / "result.json").exists()
@@ -201,7 +204,7 @@ class Run:
         parts = {"model": self.net, "average": self.average, "optimizer": self.optimizer, "plateau": self.plateau}
         state = {name: {} if part is None else part.state_dict() for name, part in parts.items()}
         packed = io.BytesIO()
-        state |= {"step": self.step, "seconds": self.seconds, "before": self.before}
+        state |= {"step": self.step, "seconds": self.seconds, "before": self.before, "trained_on": self.trained_on}
         torch.save(state | {"losses": self._losses, "window": time.monotonic() - self._window}, packed)
         write_bytes(self.folder / "checkpoint.pt", packed.getbuffer())
 
@@ -217,6 +220,9 @@ class Run:
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             path, reason = self.folder / "checkpoint.pt", str(error).splitlines()[0]
             raise UserError(f"{short(path)}: does not fit the run ({reason}); delete it to begin anew") from None
+        if (before := state.get("trained_on", self.trained_on)) != self.trained_on:
+            fault = f"was trained on other pictures ({before}, not {self.trained_on})"
+            raise UserError(f"{short(self.folder)}: {fault}; name theirs by LAB7_DATA, or choose another --name")
 
     def _load_start(self, net: torch.nn.Module, start: Path) -> dict[str, Any]:
         """Give `net` the weights in `start`; returns whose they are and, if known, how long they were trained."""

@@ -5,6 +5,7 @@ runs/NAME/config.json  metrics.jsonl  checkpoint.pt  samples/step_*.png  weights
 
 import functools
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -44,8 +45,8 @@ def open_run(folder: Path, preset: Preset, resume: bool) -> dict[str, Any] | Non
     Raises UserError if the folder holds a run and `resume` is not set, if that run has other settings, or if its
     checkpoint cannot be read.
     """
-    stored = folder / "config.json"
-    if not stored.exists():
+    stored, result = folder / "config.json", folder / "result.json"
+    if not any(map(os.path.lexists, (stored, result, folder / "weights.safetensors"))):
         return None
     if not resume:
         raise UserError(f"{short(folder)}: holds a run already; go on with --resume, or choose another --name")
@@ -53,6 +54,8 @@ def open_run(folder: Path, preset: Preset, resume: bool) -> dict[str, Any] | Non
     if difference := first_difference(before, preset):
         raise UserError(f"{short(folder)}: was begun with {difference}; use the same settings or another --name")
     path = folder / "checkpoint.pt"
+    if not path.exists() and result.exists():
+        raise UserError(f"{short(path)}: is not there, so this finished run cannot go on; choose another --name")
     if not path.exists():
         return None
     try:
@@ -60,6 +63,8 @@ def open_run(folder: Path, preset: Preset, resume: bool) -> dict[str, Any] | Non
             if damaged := parts.testzip():  # torch itself does not compare the checksums
                 raise ValueError(f"{damaged} is damaged")
         return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise UserError(f"{short(path)}: may not be read by you; ask its owner") from None
     except Exception as error:  # a damaged file raises anything from EOFError to UnpicklingError
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{short(path)}: cannot be read ({reason}); delete it to begin anew") from None
@@ -86,7 +91,9 @@ def read_metrics(folder: Path, key: str = "") -> list[dict[str, Any]]:
         lines = [json.loads(text) for text in whole]
         if any(line.pop("crc32", None) not in (None, _crc32(line)) for line in lines):
             raise ValueError("a checksum differs")
-    except (ValueError, AttributeError, TypeError) as error:
+        if not all(isinstance(line["step"], int) for line in lines):
+            raise ValueError("a step is no whole number")
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise UserError(f"{short(path)}: is damaged ({error}); restore it, or train the run again") from None
     return [line for line in lines if not key or key in line]
 

@@ -127,6 +127,17 @@ def test_the_courses_files_dropped_over_the_stand_in_are_the_courses(whole, tmp_
         write_synthetic(tmp_path / "out", 22, progress=False)
 
 
+def test_labels_that_were_put_over_a_half_rendered_folder_are_kept(tmp_path):
+    write_synthetic(tmp_path, 3, progress=False)
+    manifest = json.loads((tmp_path / "synthetic.json").read_text())
+    unfinished = {key: value for key, value in manifest.items() if key not in ("train_sha256", "checksum")}
+    (tmp_path / "synthetic.json").write_text(json.dumps(unfinished))
+    (tmp_path / "train.json").write_text('{"CLEVR_train_000000_0.png": ["red cube"]}')
+    with pytest.raises(UserError, match="train.json: was not rendered here"):
+        write_synthetic(tmp_path, 3, progress=False)
+    assert "red cube" in (tmp_path / "train.json").read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"scenes": 0}, "at least 1, not 0"), ({"size": (4, 64)}, "between 8x8 and 4096x4096 pixels, not 4x64")],

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from course_folder import FIRST, LABELS, make_folder, noise
+from PIL import Image
 
 from lab7.dataset import layout
 from lab7.dataset.conditions import load_list, read_conditions
@@ -88,6 +89,15 @@ def _png(width: int, height: int, data: bytes) -> bytes:
 def test_a_picture_that_would_fill_the_memory(folder, width, height, recwarn):
     (folder / "iclevr" / FIRST).write_bytes(_png(width, height, bytes(1000)))
     assert FIRST in refusal(load_pictures, folder) and not recwarn.list
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_a_picture_of_more_than_eight_bits_is_refused(tmp_path, mode):
+    name = "deep.png" if mode == "I;16" else "deep.tif"
+    Image.fromarray(np.full((8, 8), 20_000, {"I;16": "uint16", "I": "int32", "F": "float32"}[mode])).save(
+        tmp_path / name
+    )
+    assert "more than 8 bits a colour; save it with 8" in refusal(read_picture, tmp_path / name)
 
 
 def test_flipped_bits_in_a_picture_are_noticed(tmp_path):

@@ -154,6 +154,41 @@ def test_an_existing_run_is_not_changed(data, copied, tmp_path):
     assert before == after
 
 
+@pytest.mark.parametrize("gone", ["config.json", "checkpoint.pt"])
+def test_a_finished_run_with_a_file_missing_is_not_trained_again(data, copied, tmp_path, gone):
+    (copied / gone).unlink()
+    weights = (copied / "weights.safetensors").read_bytes()
+    with pytest.raises(UserError, match=gone):
+        run(data, tmp_path, *SETTINGS, name="first", resume=True)
+    with pytest.raises(UserError, match="holds a run already"):
+        run(data, tmp_path, *SETTINGS, name="first")
+    assert (copied / "weights.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize("change", ["pixels", "labels", "number"])
+def test_a_run_goes_on_with_the_pictures_that_it_was_begun_with(data, copied, tmp_path, change):
+    other = shutil.copytree(data, tmp_path / "other")
+    labels = json.loads((other / "train.json").read_text())
+    first, second = list(labels)[:2]
+    if change == "pixels":
+        shutil.copyfile(other / "iclevr" / first, other / "iclevr" / second)
+    elif change == "labels":
+        labels[first], labels[second] = labels[second], labels[first]
+    else:
+        del labels[first]
+        (other / "iclevr" / first).unlink()
+    (other / "train.json").write_text(json.dumps(labels))
+    with pytest.raises(UserError, match="was trained on other pictures .16 pictures"):
+        run(other, tmp_path, *SETTINGS, name="first", resume=True)
+
+
+@pytest.mark.parametrize("line", ["{}", '{"step": "x"}', "[]"])
+def test_a_line_of_metrics_without_a_step_is_damaged(copied, line):
+    (copied / "metrics.jsonl").write_text(line + "\n")
+    with pytest.raises(UserError, match="metrics.jsonl: is damaged"):
+        read_metrics(copied)
+
+
 def test_a_damaged_checkpoint_is_refused(data, copied, tmp_path):
     (copied / "checkpoint.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(UserError, match=r"checkpoint.pt: cannot be read .* delete it to begin anew"):
