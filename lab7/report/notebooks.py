@@ -21,22 +21,14 @@ from nbclient.exceptions import CellExecutionError
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from lab7.utils.files import Failure, UserError, short, write_text
+from lab7.utils.files import ROOT, Failure, UserError, short, write_text
 from lab7.utils.settings import suggest
 
-_MAKES = {
-    "02_unet": "fig01_unet fig02_initial_conv fig03_down_sample fig04_hidden fig05_up_sample fig06_output "
-    "fig07_embedding fig14_initialisation",
-    "03_schedule": "fig08_schedules fig09_training_step",
-    "04_training": "table2_epochs_up_down table3_epochs_up",
-    "05_sampling": "fig10_test_samples fig11_new_test_samples fig12_clamping fig13_display fig16_denoising "
-    "table4_clamping",
-    "06_ablation": "fig15_ablation fig24_clamps fig25_arms fig26_sensitivity table1_accuracy table5_by_count "
-    "table9_difference table10_errata table11_arms table12_sensitivity",
-    "07_judge": "fig17_judges fig18_confusion fig19_error_types table6_judges table7_judge_ablation table8_error_types",
-    "08_own_network": "fig20_laptop_epochs fig21_samplers fig22_recipes fig23_best_of_n",
+MADE_BY = {  # figure or table: the notebook whose code names it
+    name: path.stem
+    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    for name in re.findall(r'\\"((?:fig|table)\d+_\w+)\\"', path.read_text(encoding="utf-8"))
 }
-MADE_BY = {name: notebook for notebook, names in _MAKES.items() for name in names.split()}  # of all figures and tables
 
 
 def is_picture(name: str) -> bool:
