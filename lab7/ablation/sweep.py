@@ -137,9 +137,8 @@ def submit(jobs: Sequence[Job], cluster: str) -> list[Any]:
         return []
     left[0].workspace.make_pictures()
     try:
-        executor = submitit.AutoExecutor(
-            left[0].workspace.runs / "submitit", cluster=cluster, slurm_max_num_timeout=100
-        )
+        folder = jobs[0].workspace.runs / "submitit"
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, slurm_max_num_timeout=100)
         executor.update_parameters(name="lab7", timeout_min=24 * 60)
         with executor.batch():
             return [executor.submit(job) for job in left]

@@ -154,6 +154,5 @@ def open_workspace(preset: str = "quick", settings: Iterable[str] = (), seed: in
     if preset == "quick":
         return Workspace(chosen, data_dir(), shipped_dir() / "runs", files.figures_dir(), settings)
     base = build_dir() / preset
-    if preset == "smoke":
-        return Workspace(chosen, base / "data", base / "runs", base / "figures", settings)
-    return Workspace(chosen, data_dir(), files.runs_dir() / preset, base / "figures", settings)
+    data, runs = (base / "data", base / "runs") if preset == "smoke" else (data_dir(), files.runs_dir() / preset)
+    return Workspace(chosen, data, runs, base / "figures", settings)

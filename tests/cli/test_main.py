@@ -307,6 +307,7 @@ def test_arms_are_listed_and_a_finished_sweep_is_printed(capsys, place):
     [
         (["--arms", "up"], "unknown arm 'up'"),
         (["--preset", "quick"], "only reads recorded runs"),
+        (["--jobs", "3", "--submit", "local"], "--submit goes without --jobs and --list"),
         (["--seeds", "many"], "--seeds must be whole numbers such as 0-4 or 0,2,7, not 'many'"),
     ],
 )
