@@ -62,7 +62,9 @@ def _condensed(arm: str, result: dict[str, Any], folder: Path) -> dict[str, Any]
 
 def _condensed_list(scores: dict[str, Any]) -> dict[str, Any]:
     """Scores and counts of one list; the counts of a condition become a string of digits, for they are below ten."""
-    kept: dict[str, Any] = {key: scores[key] for key in ("top_k", "exact", "samples") if key in scores}
+    kept: dict[str, Any] = {
+        key: scores[key] for key in ("top_k", "exact", "samples", "conditions_sha256") if key in scores
+    }
     counts = scores["by_picture"]
     kept["by_picture"] = counts | {"hits": ["".join(map(str, row)) for row in counts["hits"]]}
     if "second_judge" in scores:

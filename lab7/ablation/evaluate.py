@@ -20,7 +20,7 @@ from lab7.judge.metrics import Score, exact_hits, top_k, top_k_hits
 from lab7.judge.networks import Judge
 from lab7.pipeline import Pipeline, load_pipeline
 from lab7.training.run_folder import first_difference
-from lab7.utils.files import UserError, read_json, short, write_json
+from lab7.utils.files import UserError, json_checksum, read_json, short, write_json
 from lab7.utils.provenance import provenance
 from lab7.vocabulary import CLASSES
 
@@ -66,16 +66,16 @@ def score(
     outputs = judge.probabilities(images)
     if kept is not None:
         kept.append(images)
-    repeated = [names for names in conditions for _ in range(samples)]
     duplicated = has_duplicate(images, labels)  # (N * K,)
     exact = exact_hits(outputs, labels) & ~duplicated
     scores = {
         **_counts(outputs, labels, samples),
         "single": top_k(outputs[::samples], labels[::samples]).to_dict(),
-        "error_types": tally(readings(outputs, repeated)),
+        "error_types": tally(readings(outputs, [names for names in conditions for _ in range(samples)])),
         "duplicated": Score(int(duplicated.sum()), len(duplicated)).to_dict(),
         "exact_without_duplicates": Score(int(exact.sum()), len(exact)).to_dict(),
         "samples": samples,
+        "conditions_sha256": json_checksum([sorted(names) for names in conditions])[:12],  # tells lists apart
     }
     if second is not None:
         other = _counts(second.probabilities(images), labels, samples)
@@ -128,9 +128,8 @@ def score_run(
         for name, entries in conditions.items()
     }
     scores["frechet"] = against_renders(judge, torch.cat(pictures), counts)
-    result = read_json(folder / "result.json", "a run's result")
-    result |= {"best_of_n": scores} if sampling.num_candidates > 1 else scores
-    write_json(folder / "result.json", result, checksum=True)
+    path, kept = folder / "result.json", {"best_of_n": scores} if sampling.num_candidates > 1 else scores
+    write_json(path, read_json(path, "a run's result") | kept, checksum=True)
     return scores
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from math import nan
 from pathlib import Path
 from statistics import fmean
@@ -20,24 +21,35 @@ ALL = "all"  # the lists test, new_test and unseen together
 
 
 def find_run(name: str) -> Path:
-    """The folder of a finished run: a folder, or a name in runs/, else in data/runs/. UserError if there is none."""
+    """The folder of a finished run: a folder, or a name in runs/, else in data/runs/. UserError unless there is one."""
     for folder in (absolute(name), runs_dir() / name, shipped_dir() / "runs" / name):
         if (folder / "result.json").exists():
             return folder
+        if (folder / "config.json").exists():
+            raise UserError(f"{short(folder)}: is not finished; go on with 'lab7 train --name {folder.name} --resume'")
     raise UserError(f"{name}: no such run in runs/ or data/runs/, and no folder with a result.json")
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """The result.json of a run's folder."""
-    return read_json(folder / "result.json", "a run's result")
+    """The result.json of a run's folder. UserError if it is damaged, or its scores cannot be compared."""
+    result = read_json(folder / "result.json", "a run's result")
+    try:
+        if "accuracy" in result:
+            _ = result["judge"]["sha256"], [counts_of([result], [name]) for name in result["accuracy"]]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(f"{short(folder / 'result.json')}: holds no scores of a judge; score the run again") from None
+    return result
 
 
 def compare_arms(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two arms, each the results of its seeds, on every list that both were scored on, by both judges: a row each.
 
     Columns: list, judge, first, second (accuracies), difference, low, high, verdict. Raises UserError without a common
-    list, and for runs that were not scored, or by different judges.
+    list, for runs that were not scored, or by different judges, and for a training that one arm holds twice.
     """
+    for a, b in (*combinations(first, 2), *combinations(second, 2)):
+        if a == b or any(key in a and a[key] == b.get(key) for key in ("seed", "weights_sha256")):
+            raise UserError(f"runs '{a.get('name')}' and '{b.get('name')}' are of one seed; join different seeds")
     results = (*first, *second)
     if bare := next((result.get("name") for result in results if "accuracy" not in result), None):
         raise UserError(f"run '{bare}' was not scored; 'lab7 score {bare}' does it")
@@ -47,10 +59,10 @@ def compare_arms(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any
     for name in sorted(set.intersection(*(set(result["accuracy"]) for result in results))):
         two_judges = all("second_judge" in result["accuracy"][name] for result in results)
         for judge in ("judge", "second_judge") if two_judges else ("judge",):
+            counts_of(results, [name], judge)  # refuses other conditions
             one, two = counts_of(first, [name], judge), counts_of(second, [name], judge)
-            gap = compare(one, two)
-            row = {"list": name, "judge": judge.replace("_", " ")}
-            row |= {"first": float(one.accuracies.mean()), "second": float(two.accuracies.mean())}
+            gap, means = compare(one, two), [float(arm.accuracies.mean()) for arm in (one, two)]
+            row = {"list": name, "judge": judge.replace("_", " "), "first": means[0], "second": means[1]}
             row |= {"difference": gap.difference, "low": gap.low, "high": gap.high}
             rows.append(row | {"verdict": gap.verdict()})
     if not rows:
@@ -80,12 +92,15 @@ def read_record(path: Path) -> list[dict[str, Any]]:
 
 
 def scored_runs(arm: str, runs: Path) -> dict[int, tuple[Path, dict[str, Any]]]:
-    """The folder and the result of an arm's scored runs in a folder of runs, by seed."""
+    """The folder and the result of an arm's scored runs in a folder of runs, by seed, which a folder's name repeats."""
     scored = {}
     for folder in (runs / arm, *runs.glob(f"{arm}_seed*")):
         seed = folder.name.removeprefix(arm).removeprefix("_seed")
         if (folder / "result.json").exists() and (seed.isdecimal() or not seed):
-            scored[int(seed or 0)] = folder, read_result(folder)
+            result = {"seed": int(seed or 0)} | read_result(folder)
+            if seed and result["seed"] != int(seed):
+                raise UserError(f"{short(folder)}: holds a run of seed {result['seed']}; delete it, or rename it")
+            scored[result["seed"]] = folder, result
     return {seed: scored[seed] for seed in sorted(scored) if "accuracy" in scored[seed][1]}
 
 
@@ -104,6 +119,7 @@ def arm_rows(arms: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any
             baseline = [result for result in arms.get(arm.baseline, ()) if set(parts) <= set(result["accuracy"])]
             row = {"arm": name, "title": arm.title, "list": which, "seeds": len(results)}
             counts = partial(counts_of, lists=parts)
+            counts([*baseline, *results])  # refuses other conditions
             row |= comparison("accuracy", arm, results, baseline, counts, "helps", "hurts")
             rows.append(row | {"claim": arm.claim})
     return rows
@@ -164,8 +180,7 @@ def sensitivity_table(arms: Mapping[str, Sequence[dict[str, Any]]]) -> pd.DataFr
         arm = get_arm(name)
         if results and not arm.weights_from:
             line = {"arm": name, "title": arm.title, "baseline": arm.baseline, "seeds": len(results)}
-            line |= {"pictures": results[0]["images_seen"]}
-            line |= {"minutes": fmean(result["seconds"] for result in results) / 60}
+            line |= {"pictures": results[0]["images_seen"], "minutes": fmean(one["seconds"] for one in results) / 60}
             words = ("more sensitive", "less sensitive")
             baseline = measured.get(arm.baseline, ())
             lines.append(line | comparison("condition_sensitivity", arm, results, baseline, _sensitivities, *words))

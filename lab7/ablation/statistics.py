@@ -48,20 +48,20 @@ class Difference:
 
     def verdict(self, higher: str = "higher", lower: str = "lower") -> str:
         """The difference in words; with fewer than 3 trainings of an arm only their number."""
-        if self.trainings in NO_VERDICT:
-            return NO_VERDICT[self.trainings]
-        return higher if self.low > 0 else lower if self.high < 0 else "no clear difference"
+        verdict = higher if self.low > 0 else lower if self.high < 0 else "no clear difference"
+        return NO_VERDICT.get(self.trainings, verdict)
 
 
 def counts_of(results: Sequence[dict[str, Any]], lists: Sequence[str], judge: str = "judge") -> Counts:
     """The counts of one arm on some lists together, from each training's result.json; by "judge" or "second_judge".
 
     The counts of a condition are a list of numbers, or a string of digits as in a record. Raises UserError if a result
-    lacks a list or its counts, or was scored on other conditions.
+    lacks a list or its counts, or was scored on other conditions, which an old one shows by their sizes alone.
     """
-    hits, asked = [], []
+    hits, asked, digests = [], [], [""]
     for result in results:
         scores = [result.get("accuracy", {}).get(name, {}) for name in lists]
+        digests.append("".join(score.get("conditions_sha256", "") for score in scores))
         if judge == "second_judge":
             scores = [score.get("second_judge", {}) for score in scores]
         for name, score in zip(lists, scores, strict=True):
@@ -70,7 +70,7 @@ def counts_of(results: Sequence[dict[str, Any]], lists: Sequence[str], judge: st
         counts = [score["by_picture"] for score in scores]
         hits.append(np.array([[int(number) for number in row] for part in counts for row in part["hits"]]))
         asked.append(np.concatenate([part["asked"] for part in counts]))
-        if not np.array_equal(asked[0], asked[-1]):
+        if not np.array_equal(asked[0], asked[-1]) or len(set(digests)) > 2:
             raise UserError(f"run '{result.get('name')}' was scored on other conditions than the first; score it again")
     return Counts(tuple(hits), asked[0])
 

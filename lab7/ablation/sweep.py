@@ -22,7 +22,7 @@ from lab7.config import check_used, get_preset
 from lab7.dataset.layout import describe
 from lab7.training.lr_schedules import run_length
 from lab7.training.run_folder import read_metrics
-from lab7.utils.files import Failure, UserError, read_json
+from lab7.utils.files import Failure, UserError, short
 from lab7.utils.pool import process_pool
 
 
@@ -34,24 +34,15 @@ class Job:
     workspace: Workspace
 
     @property
-    def seed(self) -> int:
-        """Of the training."""
-        return self.workspace.preset.train.seed
-
-    @property
     def folder(self) -> Path:
         """The folder of the run."""
-        return self.workspace.runs / run_name(self.arm, self.seed)
-
-    @property
-    def trains(self) -> bool:
-        """Whether the run trains a network, rather than drawing with that of another arm."""
-        return not get_arm(self.arm).weights_from
+        return self.workspace.runs / run_name(self.arm, self.workspace.preset.train.seed)
 
     def done(self) -> bool:
-        """Whether the run is finished and scored."""
-        path = self.folder / "result.json"
-        return path.exists() and "accuracy" in read_json(path, "a run's result")
+        """Whether the run is finished and scored. UserError if it, or its baseline, was made with other settings."""
+        if baseline := get_arm(self.arm).baseline:
+            self.workspace.finished(baseline)
+        return self.workspace.finished(self.arm)
 
     def __call__(self) -> Path:
         """Make the run; this is what a worker process or a node of a cluster executes."""
@@ -69,7 +60,7 @@ def plan_jobs(
 ) -> list[Job]:
     """Every arm with every seed, seed by seed; an arm that draws with another arm's network comes after that arm.
 
-    Raises UserError for an unknown arm or preset, a bad setting, and for `quick`, which trains no arm.
+    Raises UserError for an unknown arm or preset, a bad setting or a seed, and for `quick`, which trains no arm.
     """
     if preset == "quick":
         raise UserError("preset 'quick' only reads recorded runs; choose another preset to train arms")
@@ -77,6 +68,8 @@ def plan_jobs(
     trained = dict.fromkeys(arm.weights_from or arm.name for arm in chosen)
     order = [*trained, *(arm.name for arm in chosen if arm.weights_from)]
     places = [open_workspace(preset, settings, seed) for seed in dict.fromkeys(seeds)]
+    if [place.preset.train.seed for place in places] != [*dict.fromkeys(seeds)]:
+        raise UserError("--set cannot change the seed of every run; say --seeds instead, such as --seeds 0-2")
     for arm in chosen:
         before, after = (arm_preset(arm, get_preset(preset), changes) for changes in ((), settings))
         check_used(before, after)  # a bad setting is reported before anything is trained
@@ -105,11 +98,14 @@ def run_jobs(jobs: Sequence[Job], workers: int = 0, progress: bool = True) -> li
     left[0].workspace.make_pictures(progress)  # once, before several runs look for them
     workers = min(workers or max(1, torch.get_num_threads() // 2), len(left))
     threads = max(1, torch.get_num_threads() // workers)
-    trained = [job for job in left if job.trains]
+    trained = [job for job in left if not get_arm(job.arm).weights_from]
     errors: list[str] = []
-    bar = tqdm(total=sum(map(_steps, trained)), unit="step", desc="ablate", disable=not progress, mininterval=1)
+    pictures = describe(left[0].workspace.data)["pictures"]
+    presets = [arm_preset(get_arm(job.arm), job.workspace.preset, job.workspace.settings) for job in trained]
+    steps, done = sum(run_length(one.train, pictures).steps for one in presets), sum(map(_steps_done, trained))
+    bar = tqdm(total=steps, initial=done, unit="step", desc="ablate", disable=not progress, mininterval=1)
     with bar, process_pool(workers, threads) as pool:
-        for batch in (trained, [job for job in left if not job.trains]):
+        for batch in (trained, [job for job in left if job not in trained]):
             pending = {pool.submit(job): job for job in batch}
             while pending:
                 for future in wait(pending, timeout=1, return_when="FIRST_COMPLETED").done:
@@ -153,17 +149,14 @@ def submit(jobs: Sequence[Job], cluster: str) -> list[Any]:
 def table(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """The results of the finished runs: a row an arm and list, compared with the arm's baseline of the same seeds."""
     names = dict.fromkeys(job.arm for job in jobs)
-    seeds = {job.seed for job in jobs}
+    seeds = {job.workspace.preset.train.seed for job in jobs}
     results = read_arms(jobs[0].workspace.runs, [*(get_arm(name).baseline or name for name in names), *names])
     of_seeds = {name: [one for one in arm if one["seed"] in seeds] for name, arm in results.items()}
     return arm_rows({name: arm for name, arm in of_seeds.items() if arm})
 
 
 def _steps_done(job: Job) -> int:
-    lines = read_metrics(job.folder)
-    return lines[-1]["step"] if lines else 0
-
-
-def _steps(job: Job) -> int:
-    preset = arm_preset(get_arm(job.arm), job.workspace.preset, job.workspace.settings)
-    return run_length(preset.train, describe(job.workspace.data)["pictures"]).steps
+    last = read_metrics(job.folder)[-1:]
+    if last and not isinstance(last[0].get("step"), int):
+        raise UserError(f"{short(job.folder / 'metrics.jsonl')}: has a line without its step; train the run again")
+    return last[0]["step"] if last else 0

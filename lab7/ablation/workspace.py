@@ -13,13 +13,14 @@ import pandas as pd
 
 from lab7.ablation.arms import arm_preset, get_arm, run_name
 from lab7.ablation.evaluate import LISTS, plateau_scores, score_run
-from lab7.config import Preset, get_preset, override, to_dict
+from lab7.config import Preset, from_dict, get_preset, override, to_dict
 from lab7.dataset.layout import describe
-from lab7.dataset.synthetic import write_synthetic
+from lab7.dataset.synthetic import is_synthetic, write_synthetic
 from lab7.judge.evaluation import recorded
 from lab7.judge.networks import Judge, default_judge, load_judge, second_judge
+from lab7.training.run_folder import first_difference
 from lab7.utils import files
-from lab7.utils.files import UserError, build_dir, data_dir, read_json, shipped_dir, write_json
+from lab7.utils.files import UserError, build_dir, data_dir, read_json, shipped_dir, short, write_json
 from lab7.utils.provenance import best_device
 
 if TYPE_CHECKING:
@@ -37,11 +38,21 @@ class Workspace:
     settings: tuple[str, ...] = ()  # changes to the preset, for every arm
 
     def make_pictures(self, progress: bool = False) -> Path:
-        """The folder of pictures in the course's layout, rendered first if there is none."""
-        if not (self.data / "train.json").exists():
+        """The folder of pictures in the course's layout, rendered if there is none; in `smoke`, with the set scenes."""
+        if not (self.data / "train.json").exists() or (self.preset.name == "smoke" and is_synthetic(self.data)):
             plan = self.preset.data
             write_synthetic(self.data, plan.scenes, (64, 64), seed=plan.scene_seed, progress=progress)
         return self.data
+
+    def finished(self, name: str) -> bool:
+        """Whether an arm's run is finished and scored. Raises UserError if it was made with other settings."""
+        path = self.runs / run_name(name, self.preset.train.seed) / "result.json"
+        preset = arm_preset(get_arm(name), self.preset, self.settings)
+        result = read_json(path, "a run's result") if path.exists() else {}
+        if result and (difference := first_difference(from_dict(result.get("settings", {}), short(path)), preset)):
+            remedy = f"delete it, or choose another LAB7_{'BUILD' if preset.name == 'smoke' else 'RUNS'}"
+            raise UserError(f"{short(path.parent)}: was made with {difference}; {remedy}")
+        return "accuracy" in result
 
     def describe(self) -> dict[str, Any]:
         """The counts of the pictures (see dataset.layout.describe), also kept for the report, which states them."""
@@ -51,15 +62,13 @@ class Workspace:
 
     def judge(self, progress: bool = False) -> Judge:
         """The course's judge if its file is in data/; else the shipped one, or with `smoke` a toy of its own."""
-        if self.preset.name != "smoke" or (self.data / "checkpoint.pth").exists():
-            return default_judge()
-        return self._toy_judge("judge", progress)
+        toy = self.preset.name == "smoke" and not (self.data / "checkpoint.pth").exists()
+        return self._toy_judge("judge", progress) if toy else default_judge()
 
     def second_judge(self, progress: bool = False) -> Judge:
         """The small judge that is shipped; with `smoke` a toy of its own."""
-        if self.preset.name != "smoke":
-            return second_judge()
-        return self._toy_judge("second_judge", progress, kind="small", seed=1)
+        toy = self.preset.name == "smoke"
+        return self._toy_judge("second_judge", progress, kind="small", seed=1) if toy else second_judge()
 
     def _toy_judge(self, name: str, progress: bool, **options: Any) -> Judge:
         from lab7.judge.training import train_judge
@@ -89,23 +98,22 @@ class Workspace:
             return recorded_run
         from lab7.training.loop import train
 
-        self.make_pictures(progress)
         folder = self.runs / run_name(name, self.preset.train.seed)
+        if self.finished(name):
+            return folder
+        self.make_pictures(progress)
         preset, result = arm_preset(arm, self.preset, self.settings), folder / "result.json"
         judge = self.judge(progress)
         with files.locked(folder, wait=True):  # another notebook may make it
-            if arm.weights_from:
-                trained = self.run(arm.weights_from, progress)
-                if not result.exists():
-                    copied = read_json(trained / "result.json", "a run's result")
-                    copied |= {"name": folder.name, "settings": to_dict(preset), "weights_from": trained.name}
-                    kept = {key: copied[key] for key in copied if key not in ("accuracy", "best_of_n")}
-                    write_json(result, kept, checksum=True)
-            else:
-                trained = folder
+            trained = self.run(arm.weights_from, progress) if arm.weights_from else folder
+            if trained == folder:
                 places: dict[str, Any] = {"data": self.data, "runs": self.runs, "progress": progress}
-                evaluate = plateau_scores(judge, self.data)
-                train(preset, folder.name, resume=True, evaluate=evaluate, **places)
+                train(preset, folder.name, resume=True, evaluate=plateau_scores(judge, self.data), **places)
+            elif not result.exists():
+                copied = read_json(trained / "result.json", "a run's result")
+                copied |= {"name": folder.name, "settings": to_dict(preset), "weights_from": trained.name}
+                kept = {key: copied[key] for key in copied if key not in ("accuracy", "best_of_n")}
+                write_json(result, kept, checksum=True)
             if "accuracy" not in read_json(result, "a run's result"):
                 how: dict[str, Any] = {"preset": preset, "settings": ["num_candidates=1"], "device": best_device()}
                 how |= {"second": self.second_judge(progress), "lists": (*LISTS, *arm.lists), "progress": progress}
@@ -146,6 +154,5 @@ def open_workspace(preset: str = "quick", settings: Iterable[str] = (), seed: in
     if preset == "quick":
         return Workspace(chosen, data_dir(), shipped_dir() / "runs", files.figures_dir(), settings)
     base = build_dir() / preset
-    if preset == "smoke":
-        return Workspace(chosen, base / "data", base / "runs", base / "figures", settings)
-    return Workspace(chosen, data_dir(), files.runs_dir() / preset, base / "figures", settings)
+    data, runs = (base / "data", base / "runs") if preset == "smoke" else (data_dir(), files.runs_dir() / preset)
+    return Workspace(chosen, data, runs, base / "figures", settings)

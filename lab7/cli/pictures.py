@@ -168,10 +168,8 @@ def _compare(first: str, second: str, json: bool) -> int:
 
     rows = compare_arms(*([read_result(find_run(name)) for name in text.split(",")] for text in (first, second)))
     lines = [f"{first} against {second}: objects found, with the difference and its 95% interval"]
-    for row in rows:
-        interval = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-        title = f"{row['list']}, {row['judge']}"
-        lines.append(f"{title}: {row['first']:.3f} and {row['second']:.3f}, {interval}: {row['verdict']}")
+    line = "{list}, {judge}: {first:.3f} and {second:.3f}, {difference:+.3f} [{low:+.3f}, {high:+.3f}]: {verdict}"
+    lines += [line.format(**row) for row in rows]
     if rows[0]["verdict"] in NO_VERDICT.values():
         lines += ["no verdict: it needs 3 seeds an arm, such as --compare a,a_seed1,a_seed2 b,b_seed1,b_seed2"]
     return opt.print_result(json, rows, *lines)

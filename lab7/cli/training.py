@@ -127,18 +127,18 @@ def ablate(
     from lab7.ablation.results import read_arms
     from lab7.ablation.workspace import open_workspace
 
+    if submit != "no" and (jobs or list):
+        raise UserError("--submit goes without --jobs and --list: each run becomes a task of the cluster's own")
     runs, names = open_workspace(preset).runs, tuple(ARMS) if arms == ("all",) else arms
     if list:
-        shipped = shipped_dir() / "runs"
+        shipped, lines = shipped_dir() / "runs", []
         seeds_by_arm: dict[str, dict[str, Any]] = {name: {} for name in ARMS}
         for place, folder in (("finished", runs), ("recorded", shipped), ("recorded with short", shipped / "short")):
             for name, results in read_arms(folder, ARMS).items():
                 seeds_by_arm[name][place] = [result["seed"] for result in results]
-        text = {
-            name: "; ".join(f"{place}: {str(numbers)[1:-1]}" for place, numbers in places.items())
-            for name, places in seeds_by_arm.items()
-        }
-        lines = [f"{name:21} {arm.title:45} {text[name] or 'no run'}" for name, arm in ARMS.items()]
+        for name, places in seeds_by_arm.items():
+            text = "; ".join(f"{place}: {str(numbers)[1:-1]}" for place, numbers in places.items())
+            lines.append(f"{name:21} {ARMS[name].title:45} {text or 'no run'}")
         return opt.print_result(json, seeds_by_arm, *lines)
     plan = sweep.plan_jobs(names, sweep.parse_seeds(seeds), preset, settings)
     if submit != "no":

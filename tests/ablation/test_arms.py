@@ -43,9 +43,15 @@ def test_an_unknown_arm_gets_the_nearest_name():
 
 def test_runs_of_an_arm_are_found_by_seed(tmp_path):
     for name in ("report_up", "report_up_seed2", "report_up_seed10", "report_up_down", "report_up_seedling"):
-        write_json(tmp_path / name / "result.json", {"accuracy": {}})
+        seed = int("".join(filter(str.isdecimal, name)) or 0)
+        write_json(tmp_path / name / "result.json", {"seed": seed, "accuracy": {}, "judge": {"sha256": ""}})
     (tmp_path / "report_up_seed3").mkdir()  # was begun
     assert [run_name("report_up", seed) for seed in (0, 2)] == ["report_up", "report_up_seed2"]
     write_json(tmp_path / "report_up_seed4" / "result.json", {})  # is not scored yet
     assert list(scored_runs("report_up", tmp_path)) == [0, 2, 10]
-    assert scored_runs(BASELINE, tmp_path) == {0: (tmp_path / "report_up_down", {"accuracy": {}})}
+    assert scored_runs(BASELINE, tmp_path) == {
+        0: (tmp_path / "report_up_down", {"seed": 0, "accuracy": {}, "judge": {"sha256": ""}})
+    }
+    (tmp_path / "report_up_seed10").rename(tmp_path / "report_up_seed5")
+    with pytest.raises(UserError, match="report_up_seed5: holds a run of seed 10; delete it, or rename it"):
+        scored_runs("report_up", tmp_path)

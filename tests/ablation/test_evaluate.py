@@ -61,6 +61,11 @@ def test_hits_are_counted_by_hand(judge):
     hits = sum(int(label[outputs[row].topk(int(label.sum())).indices].sum()) for row, label in enumerate(labels))
     assert (scores["top_k"]["hits"], scores["top_k"]["total"]) == (hits, 12) and scores["samples"] == 2
     assert scores["single"]["total"] == 6 and scores["exact"]["total"] == 6
+    digests = [
+        evaluate.score(pipeline, judge, entries, samples=2)["conditions_sha256"]
+        for entries in (CONDITIONS, [names[::-1] for names in CONDITIONS], [["blue cube"], *CONDITIONS[1:]])
+    ]
+    assert digests[0] == digests[1] != digests[2] and len(digests[0]) == 12
     low, high = wilson(hits, 12)
     assert scores["top_k"]["low"] == pytest.approx(low) and scores["top_k"]["high"] == pytest.approx(high)
     per_object = evaluate.found_objects(judge, torch.stack([painted(CLASSES.index("red cube"))]), CONDITIONS[:1])

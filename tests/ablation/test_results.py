@@ -28,6 +28,57 @@ def test_one_s_own_run_comes_before_the_recorded_one(tmp_path, monkeypatch):
     assert results.read_result(tmp_path / "report_up") == {}
 
 
+def test_a_run_that_is_not_finished_says_how_it_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB7_RUNS", str(tmp_path))
+    write_json(tmp_path / "live" / "config.json", {})
+    with pytest.raises(UserError, match="live: is not finished; go on with 'lab7 train --name live --resume'"):
+        results.find_run("live")
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        {"accuracy": {}},
+        {"accuracy": 5, "judge": {}},
+        {"accuracy": 5, "judge": {"sha256": "a"}},
+        {"accuracy": ["test"], "judge": {"sha256": "a"}},
+        {"accuracy": {"test": {"by_picture": {"hits": 3, "asked": [1]}}}, "judge": {"sha256": "a"}},
+    ],
+)
+def test_scores_that_are_none_are_refused_by_the_name_of_their_file(tmp_path, scores):
+    write_json(tmp_path / "report_up" / "result.json", {"seed": 0} | scores)
+    for call in (
+        lambda: results.read_result(tmp_path / "report_up"),
+        lambda: results.read_arms(tmp_path, ["report_up"]),
+    ):
+        with pytest.raises(UserError, match="report_up/result.json: holds no scores of a judge; score the run again"):
+            call()
+
+
+@pytest.mark.parametrize("same", [{"seed": 0}, {"weights_sha256": "b"}, {}])
+def test_a_training_counts_once_in_a_comparison(same):
+    one = result(0, 0.8)
+    copy = one if not same else result(1, 0.1) | same
+    with pytest.raises(UserError, match="are of one seed; join different seeds"):
+        results.compare_arms([result(2, 0.8)], [one | {"weights_sha256": "b"}, copy | same] if same else [one, copy])
+    assert results.compare_arms([one], [one])[0]["difference"] == 0
+
+
+def test_runs_scored_on_other_conditions_of_the_same_sizes_are_not_compared():
+    def scored(digest):
+        run = result(0, 0.5)
+        run["accuracy"]["test"] |= {"conditions_sha256": digest} if digest else {}
+        return run
+
+    message = "scored on other conditions than the first; score it again"
+    with pytest.raises(UserError, match=message):
+        results.compare_arms([scored("a")], [scored("b")])
+    with pytest.raises(UserError, match=message):
+        results.arm_rows({BASELINE: [scored("a")], "report_up": [scored("b")]})
+    for other in ("a", ""):  # recorded results have no digest
+        assert results.compare_arms([scored("a")], [scored(other)])[0]["difference"] == 0
+
+
 def test_arms_are_compared_with_the_baseline_of_the_same_seeds():
     arms = {
         BASELINE: [result(seed, 0.8) for seed in (0, 1, 2)],

@@ -39,6 +39,24 @@ def test_what_smoke_needs_is_made_once_and_found_again(tiny):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_smoke_has_the_scenes_of_its_settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB7_BUILD", str(tmp_path))
+    for scenes in (1, 2):
+        place = open_workspace("smoke", [f"scenes={scenes}"])
+        assert len(json.loads((place.make_pictures() / "train.json").read_text())) == 3 * scenes
+    with pytest.raises(UserError, match="holds 2 scenes already, more than 1"):
+        open_workspace("smoke", ["scenes=1"]).make_pictures()
+    with pytest.raises(UserError, match="holds pictures of another seed"):
+        open_workspace("smoke", ["scenes=2", "scene_seed=5"]).make_pictures()
+
+
+def test_ones_own_pictures_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB7_DATA", str(tmp_path))
+    (tmp_path / "train.json").write_text("{}")
+    assert open_workspace("small", ["scenes=1"]).make_pictures() == tmp_path
+    assert [path.name for path in tmp_path.iterdir()] == ["train.json"]
+
+
 def test_quick_reads_what_is_recorded_and_reports_what_is_missing(monkeypatch):
     quick = open_workspace("quick")
     assert quick.run("report_up_down") == shipped_dir() / "runs" / "report_up_down"

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lab7.ablation.arms import ARMS
+from lab7.ablation.arms import ARMS, arm_preset
 from lab7.cli.main import COMMANDS, main
-from lab7.config import get_preset, override
+from lab7.config import get_preset, override, to_dict
 from lab7.dataset import synthetic
 from lab7.dataset.normalizer import Normaliser
 from lab7.judge.networks import build_classifier
@@ -291,7 +291,7 @@ def test_arms_are_listed_and_a_finished_sweep_is_printed(capsys, place):
     assert code == 0 and all(name in out for name in ARMS) and "recorded: 0, 1" in out
     found = {"by_picture": {"hits": [[2, 2], [0, 1]], "asked": [2, 2]}}
     result = {"name": "report_up_seed1", "seed": 1, "accuracy": {"test": found}, "judge": {"sha256": "a"}}
-    result["settings"] = {"data": {"image_size": 32}}
+    result["settings"] = to_dict(arm_preset(ARMS["report_up"], override(get_preset("smoke"), ["train.seed=1"])))
     write_json(place / "build" / "smoke" / "runs" / "report_up_seed1" / "result.json", result)
     sweep = ["ablate", "--preset", "smoke", "--arms", "report_up", "--seeds", "1"]
     code, out, err = call(capsys, *sweep)
@@ -307,6 +307,7 @@ def test_arms_are_listed_and_a_finished_sweep_is_printed(capsys, place):
     [
         (["--arms", "up"], "unknown arm 'up'"),
         (["--preset", "quick"], "only reads recorded runs"),
+        (["--jobs", "3", "--submit", "local"], "--submit goes without --jobs and --list"),
         (["--seeds", "many"], "--seeds must be whole numbers such as 0-4 or 0,2,7, not 'many'"),
     ],
 )
