@@ -97,7 +97,7 @@ def test_a_run_copied_to_another_seed_is_refused(tmp_path, monkeypatch):
 def test_a_curve_without_steps_is_refused_by_the_name_of_its_file(tiny, line):
     (job,) = sweep.plan_jobs(["report_down"], [3], "smoke", tiny)
     write_text(job.folder / "metrics.jsonl", line + "\n")
-    with pytest.raises(UserError, match="report_down_seed3/metrics.jsonl: has a line without its step"):
+    with pytest.raises(UserError, match="report_down_seed3/metrics.jsonl: is damaged"):
         sweep.run_jobs([job], 1, progress=False)
 
 
