@@ -84,11 +84,10 @@ def score(
         settings: Settings of how it draws this time, such as sampler=ddim guidance_scale=3.
     """
     from lab7.ablation.evaluate import score_run
-    from lab7.ablation.results import find_run
     from lab7.judge.networks import default_judge, second_judge
     from lab7.utils.provenance import best_device
 
-    folder, device = find_run(run), best_device()
+    folder, device = opt.find_run(run), best_device()
     judge, second = default_judge(device), second_judge(device)
     changes = [*settings, *([f"num_candidates={candidates}"] if candidates is not None else [])]
     result = score_run(folder, judge, second=second, settings=changes, device=device, progress=True)
@@ -140,6 +139,8 @@ def ablate(
         }
         lines = [f"{name:21} {arm.title:45} {text[name] or 'no run'}" for name, arm in ARMS.items()]
         return opt.print_result(json, seeds_by_arm, *lines)
+    if not names:
+        raise UserError("--arms: none are given; name some, or all; --list lists them")
     plan = sweep.plan_jobs(names, sweep.parse_seeds(seeds), preset, settings)
     if submit != "no":
         tasks = [str(task.job_id) for task in sweep.submit(plan, submit)]

@@ -17,17 +17,22 @@ def check(name: str, answer: Any = ...) -> None:
     The answer is a function of tensors, a number or one of several words, as the task says; `...` or None: no answer.
     Raises UserError for a name that no exercise has.
     """
-    if name not in EXERCISES:
-        raise UserError(f"no exercise '{name}'{suggest(name, EXERCISES)}; `lab7 exercises` lists them")
+    if not isinstance(name, str) or name not in EXERCISES:
+        shown = " ".join(repr(name).split())[:50]
+        raise UserError(f"no exercise {shown}{suggest(shown, EXERCISES)}; `lab7 exercises` lists them")
     print(f"{name}: {feedback(EXERCISES[name], answer)}")
 
 
 def feedback(exercise: Exercise, answer: Any) -> str:
     """What `check` says of an answer."""
     try:
-        got = _values(exercise, answer)
+        return _feedback(exercise, _values(exercise, answer))
     except Exception as error:  # of any kind: it comes from the student's own line
         return f"not yet: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def _feedback(exercise: Exercise, got: list[Any]) -> str:
+    """What is said of the values of an answer."""
     if any(value is None for value in got):
         return "not answered yet"
     wanted = _values(exercise, eval(exercise.write(exercise.right), {"torch": torch}))
@@ -49,8 +54,16 @@ def _values(exercise: Exercise, answer: Any) -> list[Any]:
             inputs = [eval(INPUTS.get(name, INPUTS["picture"]), {"torch": torch, "seed": seed}) for name in names]
         value = answer(*inputs) if names and callable(answer) else answer
         value = None if value is ... else value
-        values.append(value if value is None or isinstance(value, str) else torch.as_tensor(value).double())
+        values.append(value if value is None or isinstance(value, str) else _numbers(value))
     return values
+
+
+def _numbers(value: Any) -> torch.Tensor:
+    """An answer as a dense float64 tensor on the CPU."""
+    numbers = torch.as_tensor(value).cpu().to_dense()  # an answer without data, on "meta", fails here
+    if numbers.is_complex():
+        raise TypeError("the result is complex; real numbers are wanted")
+    return numbers.double()
 
 
 def _same(one: Any, other: Any) -> bool:
