@@ -13,18 +13,8 @@ from packaging.requirements import Requirement
 
 from lab7 import __version__
 from lab7.cli.options import Json, print_result
-from lab7.utils.files import (
-    ROOT,
-    UserError,
-    build_dir,
-    check_writable,
-    data_dir,
-    plural,
-    runs_dir,
-    shipped_dir,
-    short,
-    write_error,
-)
+from lab7.utils import files
+from lab7.utils.files import ROOT, UserError, build_dir, data_dir, plural, runs_dir, shipped_dir, short
 
 PYTHONS = ((3, 11), (3, 13))  # the first and the last version that lab7 is tested on
 INSTALL = "run `make .venv`, or pip install -c constraints.txt -e '.[lab,dev]'"
@@ -79,14 +69,13 @@ def _attempt(name: str, look: Callable[[], Check], remedy: str = "") -> Check:
     try:
         return look()
     except (UserError, ImportError, OSError) as error:  # OSError: a library of torch's that cannot be loaded, for one
-        told = write_error(None, error) if isinstance(error, OSError) else error
+        told = files.write_error(None, error) if isinstance(error, OSError) else error
         return Check(name, False, (str(told).splitlines() or [type(error).__name__])[0], remedy)
 
 
 def _python() -> Check:
-    ok = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
-    remedy = "" if ok else "install Python 3.11, 3.12 or 3.13 and make .venv again"
-    return Check("python", ok, f"{platform.python_version()} ({sys.executable})", remedy)
+    ok, text = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1], f"{platform.python_version()} ({sys.executable})"
+    return Check("python", ok, text, "" if ok else "install Python 3.11, 3.12 or 3.13 and make .venv again")
 
 
 def _packages() -> Iterator[Check]:
@@ -143,7 +132,7 @@ def _disk() -> Check:
     places = {"data": data_dir(new=True), "train": runs_dir(), "report": build_dir()}
     if (places["data"] / "train.json").exists():
         del places["data"]
-    frees = {command: check_writable(place) for command, place in places.items()}
+    frees = {command: files.check_writable(place) for command, place in places.items()}
     text = ", ".join(f"{free:.1f} GB free for `lab7 {name}` (writes {NEEDS[name]})" for name, free in frees.items())
     least = min(free / NEEDS[name] for name, free in frees.items())
     return Check("disk", True if least >= 4 else None if least >= 1 else False, text, "" if least >= 4 else "make room")

@@ -113,13 +113,11 @@ def _parse(words: Sequence[str]) -> Callable[[], int]:
 
 
 def _repeat_set(arguments: Sequence[str]) -> list[str]:
-    """`--set a=1 b=2` as `--set a=1 --set b=2`, which is what the parser understands."""
+    """`--set a=1 b=2` as `--set a=1 --set=b=2`, which is what the parser understands."""
     words: list[str] = []
     in_set = False
-    for word in (part for one in arguments for part in (["--set", one[6:]] if one.startswith("--set=") else [one])):
-        if word.startswith("-"):
-            in_set = word == "--set"
-        elif in_set and words[-1] != "--set":
-            words.append("--set")
-        words.append(word)
+    for word in arguments:
+        is_value = not word.startswith("-")
+        in_set = in_set if is_value else word.split("=")[0] == "--set"
+        words.append(f"--set={word}" if in_set and is_value and words[-1] != "--set" else word)
     return words

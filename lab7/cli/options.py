@@ -10,7 +10,7 @@ from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from lab7.config import PRESETS, SamplerName, get_preset
-from lab7.utils.files import UserError, absolute, runs_dir, short
+from lab7.utils.files import UserError, absolute
 from lab7.utils.settings import Range, parse_value
 
 _PRESETS, _SAMPLERS = (f"{{{','.join(names)}}}" for names in (PRESETS, get_args(SamplerName)))
@@ -53,19 +53,6 @@ def print_result(as_json: bool, value: Any, *lines: str) -> int:
     plain = json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)  # JSON knows no NaN
     print(json.dumps(plain, indent=1) if as_json else "\n".join(lines), flush=True)
     return 0
-
-
-def find_run(name: str) -> Path:
-    """The folder of a finished run, as results.find_run; UserError also says how to finish one that was begun."""
-    from lab7.ablation import results
-
-    try:
-        return results.find_run(name)
-    except UserError:
-        begun = [folder for folder in (absolute(name), runs_dir() / name) if (folder / "config.json").exists()]
-        if not begun:
-            raise
-    raise UserError(f"{short(begun[0])}: is not finished; 'lab7 train --name {begun[0].name} --resume' goes on")
 
 
 def score_line(name: str, score: dict[str, Any]) -> str:

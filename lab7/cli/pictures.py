@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from itertools import chain
+from itertools import chain, product
 from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
@@ -130,11 +130,10 @@ def judge(
     modes = {"--images": images, "--compare": compare, "--evaluate": evaluate, "--train": train}
     if len(chosen := [name for name, value in modes.items() if value]) > 1:
         raise UserError(f"{' and '.join(chosen)} are different tasks; give one of them")
-    before = get_preset("laptop")
-    plan = override(before, settings).judge
-    if override(before, settings) != replace(before, judge=plan) or (settings and not (train or evaluate)):
-        names = ", ".join(asdict(plan))
-        raise UserError(f"--set is for --train and --evaluate, and only for {names}")
+    preset = get_preset("laptop")
+    plan = (changed := override(preset, settings)).judge
+    if changed != replace(preset, judge=plan) or (settings and not (train or evaluate)):
+        raise UserError(f"--set is for --train and --evaluate, and only for {', '.join(asdict(plan))}")
     if compare:
         return _compare(*compare, json)
     if train:
@@ -172,10 +171,10 @@ def judge(
 
 
 def _compare(first: str, second: str, json: bool) -> int:
-    from lab7.ablation.results import compare_arms, read_result
+    from lab7.ablation.results import compare_arms, find_run, read_result
     from lab7.ablation.statistics import NO_VERDICT
 
-    rows = compare_arms(*([read_result(opt.find_run(name)) for name in text.split(",")] for text in (first, second)))
+    rows = compare_arms(*([read_result(find_run(name)) for name in text.split(",")] for text in (first, second)))
     lines = [f"{first} against {second}: objects found, with the difference and its 95% interval"]
     for row in rows:
         interval = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
@@ -193,21 +192,17 @@ def _conditions(given: Sequence[str]) -> list[list[str]]:
 
     if len(given) == 1 and (given[0].endswith(".json") or os.path.isfile(absolute(given[0]))):
         return read_conditions(absolute(given[0]))
-    wanted = "give one JSON file, or conditions such as 'red cube, cyan sphere'"
     if not given:
-        raise UserError(f"--conditions: none are given; {wanted}")
+        raise UserError("--conditions: none are given; name objects, such as 'red cube', or give a JSON file")
     try:
         return [parse_condition(text) for text in given]
     except UserError:
         for text in given:
             if re.search(r"[/\\]|\.\w+$", text) or (text and os.path.exists(absolute(text))):
-                raise UserError(f"--conditions {text}: neither one file nor a condition; {wanted}") from None
+                raise UserError(f"--conditions {text}: neither a file that is given alone nor a condition") from None
         raise
 
 
 def _evaluation_lines(evaluation: dict[str, Any]) -> list[str]:
-    return [
-        opt.score_line(f"{how} {name}", evaluation[how][name])
-        for how in ("clean", "through_32x32", "shifted")
-        for name in ("top_k", "exact")
-    ]
+    shown = product(("clean", "through_32x32", "shifted"), ("top_k", "exact"))
+    return [opt.score_line(f"{how} {name}", evaluation[how][name]) for how, name in shown]

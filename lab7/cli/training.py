@@ -44,11 +44,10 @@ def train(
     if not re.fullmatch(r"\w[\w.-]{,99}", name):
         raise UserError(f"--name must be at most 100 letters, digits, '.', '_' or '-', a letter first, not '{name}'")
     stored = runs_dir() / name / "config.json"
+    before = get_preset(preset or "quick")
     if resume and not preset and stored.exists():
-        plan = from_dict(read_json(stored, "a run's settings"), where=short(stored))
-    else:
-        plan = get_preset(preset or "quick")
-    before, plan = plan, override(plan, settings)
+        before = from_dict(read_json(stored, "a run's settings"), where=short(stored))
+    plan = override(before, settings)
     check_used(before, plan)
     open_run(runs_dir() / name, plan, resume)  # refuses before the judge is read
     judge = None if no_score and not plan.train.evaluate_every else default_judge(best_device())
@@ -58,8 +57,7 @@ def train(
     if not PartialState().is_main_process:
         return 0
     if judge and not no_score:
-        one_draw = ["num_candidates=1"]
-        score_run(folder, judge, second=second, settings=one_draw, device=best_device(), progress=True)
+        score_run(folder, judge, second=second, settings=["num_candidates=1"], device=best_device(), progress=True)
     result = read_json(folder / "result.json", "a run's result")
     lines = [f"{short(folder)}: {result['images_seen']} pictures seen in {result['seconds']:.0f} s"]
     lines += [opt.score_line(which, scores["top_k"]) for which, scores in result.get("accuracy", {}).items()]
@@ -84,10 +82,11 @@ def score(
         settings: Settings of how it draws this time, such as sampler=ddim guidance_scale=3.
     """
     from lab7.ablation.evaluate import score_run
+    from lab7.ablation.results import find_run
     from lab7.judge.networks import default_judge, second_judge
     from lab7.utils.provenance import best_device
 
-    folder, device = opt.find_run(run), best_device()
+    folder, device = find_run(run), best_device()
     judge, second = default_judge(device), second_judge(device)
     changes = [*settings, *([f"num_candidates={candidates}"] if candidates is not None else [])]
     result = score_run(folder, judge, second=second, settings=changes, device=device, progress=True)
@@ -133,11 +132,10 @@ def ablate(
         for place, folder in (("finished", runs), ("recorded", shipped), ("recorded with short", shipped / "short")):
             for name, results in read_arms(folder, ARMS).items():
                 seeds_by_arm[name][place] = [result["seed"] for result in results]
-        text = {
-            name: "; ".join(f"{place}: {str(numbers)[1:-1]}" for place, numbers in places.items())
-            for name, places in seeds_by_arm.items()
-        }
-        lines = [f"{name:21} {arm.title:45} {text[name] or 'no run'}" for name, arm in ARMS.items()]
+        lines = []
+        for name, arm in ARMS.items():
+            text = "; ".join(f"{place}: {str(numbers)[1:-1]}" for place, numbers in seeds_by_arm[name].items())
+            lines.append(f"{name:21} {arm.title:45} {text or 'no run'}")
         return opt.print_result(json, seeds_by_arm, *lines)
     if not names:
         raise UserError("--arms: none are given; name some, or all; --list lists them")

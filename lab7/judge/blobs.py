@@ -35,10 +35,8 @@ def count_blobs(images: Tensor) -> Tensor:
 
 
 def has_duplicate(images: Tensor, labels: Tensor) -> Tensor:
-    """Whether a picture has more blobs of some colour than objects of it were asked for: (N,) of bool.
-
-    images (N, 3, 64, 64) in [-1, 1], labels (N, 24) multi-hot. Colours of which nothing was asked are left out: those
-    the judge sees.
-    """
+    """Whether a picture has more blobs of some colour than objects of it were asked for: (N,) of bool. images (N, 3,
+    64, 64) in [-1, 1], labels (N, 24) multi-hot. Colours of which nothing was asked are left out: those the judge
+    sees."""
     asked = labels.view(len(labels), -1, len(COLOURS)).sum(dim=1)  # (N, 8)
     return ((count_blobs(images) > asked) & (asked > 0)).any(dim=1)

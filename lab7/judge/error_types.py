@@ -17,11 +17,9 @@ KINDS = ("found", "attribute swap", "wrong colour", "wrong shape", "missing", "e
 
 @dataclass(frozen=True)
 class Reading:
-    """One picture as the judge sees it: every asked object is of one of the first five KINDS.
-
-    taken_for: for each asked object of wrong colour or shape or with swapped attributes, what was seen in its place.
-    extra: objects seen that stand for no asked one.
-    """
+    """One picture as the judge sees it: every asked object is of one of the first five KINDS. taken_for: for each asked
+    object of wrong colour or shape or with swapped attributes, what was seen in its place. extra: objects seen that
+    stand for no asked one."""
 
     kinds: dict[str, str]
     taken_for: dict[str, str] = field(default_factory=dict)
@@ -29,12 +27,10 @@ class Reading:
 
 
 def read(outputs: torch.Tensor, asked: Sequence[str]) -> Reading:
-    """Sort out one picture: outputs (24,) in [0, 1], and the names that were asked for.
-
-    An asked object that is not seen is an "attribute swap" where two asked ones have swapped their colours (a red cube
-    and a cyan sphere come out as a cyan cube and a red sphere); else of "wrong colour" or "wrong shape" where an object
-    that nobody asked for has its other attribute; else "missing". Each object seen explains one asked one at most.
-    """
+    """Sort out one picture: outputs (24,) in [0, 1], and the names that were asked for. An asked object that is not
+    seen is an "attribute swap" where two asked ones have swapped their colours (a red cube and a cyan sphere come out
+    as a cyan cube and a red sphere); else of "wrong colour" or "wrong shape" where an object that nobody asked for has
+    its other attribute; else "missing". Each object seen explains one asked one at most."""
     seen = {name for name, output in zip(CLASSES, outputs, strict=True) if output > 0.5}
     kinds = {name: "found" if name in seen else "missing" for name in asked}
     spare = sorted(seen - set(asked), key=CLASSES.index)

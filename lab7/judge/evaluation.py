@@ -37,11 +37,9 @@ def shifted_set(scenes: int, processes: int | None = None) -> tuple[Tensor, Tens
 
 
 def evaluate_judge(judge: Judge, scenes: int = 2000, processes: int | None = None) -> dict[str, Any]:
-    """The whole evaluation on 3 * `scenes` pictures of each set, as plain values for JSON.
-
-    "clean", "through_32x32" and "shifted" hold "top_k" and "exact" (Score.to_dict) and "per_count"; "calibration" the
-    rows of `calibration`, "confusion" the matrix of `confusion`, both on clean ones.
-    """
+    """The whole evaluation on 3 * `scenes` pictures of each set, as plain values for JSON. "clean", "through_32x32" and
+    "shifted" hold "top_k" and "exact" (Score.to_dict) and "per_count"; "calibration" the rows of `calibration`,
+    "confusion" the matrix of `confusion`, both on clean ones."""
     images, labels = clean_set(scenes, processes)
     clean = images.float() / 127.5 - 1
     shifted, shifted_labels = shifted_set(scenes, processes)
@@ -87,10 +85,8 @@ def scores(outputs: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def calibration(outputs: Tensor, labels: Tensor) -> list[dict[str, float]]:
-    """How often a class is there when the judge gives it a probability: a row for each tenth that occurs.
-
-    outputs (N, 24) in [0, 1], labels (N, 24). Each row: said (mean output), true (share), low, high (Wilson), count.
-    """
+    """How often a class is there when the judge gives it a probability: a row for each tenth that occurs. outputs (N,
+    24) in [0, 1], labels (N, 24). Each row: said (mean output), true (share), low, high (Wilson), count."""
     said, true = outputs.flatten().double(), labels.flatten().bool()
     place = (said * 10).long().clamp(max=9)
     rows = []
@@ -103,11 +99,9 @@ def calibration(outputs: Tensor, labels: Tensor) -> list[dict[str, float]]:
 
 
 def confusion(outputs: Tensor, labels: Tensor) -> np.ndarray:
-    """Rows: classes asked for; columns: what is among the k highest outputs in their place; float (24, 24).
-
-    A class that is found stands on the diagonal. Where one is missed, the classes chosen wrongly in that picture are
-    counted in its row, shared evenly if there are several; entries may be fractions.
-    """
+    """Rows: classes asked for; columns: what is among the k highest outputs in their place; float (24, 24). A class
+    that is found stands on the diagonal. Where one is missed, the classes chosen wrongly in that picture are counted in
+    its row, shared evenly if there are several; entries may be fractions."""
     matrix = np.zeros((len(CLASSES), len(CLASSES)))
     for output, label in zip(outputs, labels, strict=True):
         truth = set(label.nonzero().flatten().tolist())

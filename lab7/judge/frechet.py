@@ -30,11 +30,9 @@ def against_renders(judge: Judge, images: Tensor, counts: Sequence[int]) -> dict
 
 @torch.inference_mode()
 def frechet_distance(judge: Judge, first: Tensor, second: Tensor, batch_size: int = 256) -> float:
-    """The distance between pictures (N, 3, 64, 64) and others (M, 3, 64, 64), floats in [-1, 1].
-
-    |m - n|^2 + tr(C + D - 2 (C D)^(1/2)) of the features' means and covariances. Raises ValueError for fewer than two
-    pictures; it is biased upwards for few, so compare sets of equal size only.
-    """
+    """The distance between pictures (N, 3, 64, 64) and others (M, 3, 64, 64), floats in [-1, 1]. |m - n|^2 + tr(C + D -
+    2 (C D)^(1/2)) of the features' means and covariances. Raises ValueError for fewer than two pictures; it is biased
+    upwards for few, so compare sets of equal size only."""
     if min(len(first), len(second)) < 2:
         raise ValueError("each set needs at least two pictures")
     device = next(judge.model.parameters()).device

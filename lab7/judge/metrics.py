@@ -67,11 +67,9 @@ class Score:
 
 
 def difference(first: Score, second: Score) -> tuple[float, float, float]:
-    """How much higher the first accuracy is than the second: (difference, low, high) with its 95% interval.
-
-    Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine 17
-    (1998), method 10: from the two Wilson intervals, for independent counts. (NaN, -1, 1) if nothing was counted.
-    """
+    """How much higher the first accuracy is than the second: (difference, low, high) with its 95% interval. Newcombe,
+    "Interval estimation for the difference between independent proportions", Statistics in Medicine 17 (1998), method
+    10: from the two Wilson intervals, for independent counts. (NaN, -1, 1) if nothing was counted."""
     p, q = first.accuracy, second.accuracy
     if not first.total or not second.total:
         return nan, -1.0, 1.0
@@ -99,10 +97,8 @@ def top_k_hits(probabilities: Matrix, labels: Matrix) -> torch.Tensor:
 
 
 def exact_match(probabilities: Matrix, labels: Matrix) -> Score:
-    """Images whose labels all have an output above 0.5, and no other class has; out of all images.
-
-    probabilities (N, 24) in [0, 1], labels (N, 24) multi-hot. Raises ValueError as top_k does.
-    """
+    """Images whose labels all have an output above 0.5, and no other class has; out of all images. probabilities (N,
+    24) in [0, 1], labels (N, 24) multi-hot. Raises ValueError as top_k does."""
     correct = exact_hits(probabilities, labels)
     return Score(int(correct.sum()), len(correct))
 

@@ -72,11 +72,9 @@ class Judge:
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor, batch_size: int = 256) -> Tensor:
-        """Pictures (N, 3, H, W), float in about [-1, 1] -> each class's probability (N, 24), on the CPU.
-
-        Pictures of another size than 64x64 (a generator's 32x32, say) are first resized bilinearly to 64x64.
-        Raises ValueError for another shape or for integer pictures.
-        """
+        """Pictures (N, 3, H, W), float in about [-1, 1] -> each class's probability (N, 24), on the CPU. Pictures of
+        another size than 64x64 (a generator's 32x32, say) are first resized bilinearly to 64x64. Raises ValueError for
+        another shape or for integer pictures."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(f"the judge reads float pictures (N, 3, H, W), not {images.dtype} {tuple(images.shape)}")
         device = next(self.model.parameters()).device
@@ -92,10 +90,8 @@ def _fit(x: Tensor) -> Tensor:
 
 
 def default_judge(device: str | torch.device = "cpu") -> Judge:
-    """The course's `data/checkpoint.pth` where it is present, else the judge that lab7 ships.
-
-    Raises UserError where neither is there, or where the course's file cannot be read as a judge.
-    """
+    """The course's `data/checkpoint.pth` where it is present, else the judge that lab7 ships. Raises UserError where
+    neither is there, or where the course's file cannot be read as a judge."""
     course = data_dir() / "checkpoint.pth"
     return load_judge(course if os.path.lexists(course) else shipped_dir() / "weights" / "judge.safetensors", device)
 
@@ -106,12 +102,10 @@ def second_judge(device: str | torch.device = "cpu") -> Judge:
 
 
 def load_judge(path: Path | str, device: str | torch.device = "cpu") -> Judge:
-    """The judge in a file: ours where it ends in .safetensors, else a checkpoint of the course's form.
-
-    Only tensors and plain containers are unpickled: a file that would run code is refused. Raises UserError for that,
-    and where the file is missing, damaged, of another form, does not fit the classifier, holds NaN or infinity, or has
-    not the checksum of the record beside it.
-    """
+    """The judge in a file: ours where it ends in .safetensors, else a checkpoint of the course's form. Only tensors and
+    plain containers are unpickled: a file that would run code is refused. Raises UserError for that, and where the file
+    is missing, damaged, of another form, does not fit the classifier, holds NaN or infinity, or has not the checksum of
+    the record beside it."""
     path = Path(path)
     is_course = path.suffix != ".safetensors"
     state = _read(path, is_course)

@@ -52,10 +52,8 @@ def fix_places() -> None:
 
 
 def data_dir(new: bool = False) -> Path:
-    """What goes in: `data/`, or the folder named by LAB7_DATA (the course's own files, say).
-
-    Raises UserError where LAB7_DATA names a folder that is not there, unless it may be `new`.
-    """
+    """What goes in: `data/`, or the folder named by LAB7_DATA (the course's own files, say). Raises UserError where
+    LAB7_DATA names a folder that is not there, unless it may be `new`."""
     place = _place("DATA", ROOT / "data")
     if not new and os.environ.get("LAB7_DATA") and not place.is_dir():
         raise UserError(f"LAB7_DATA={place}: no such folder; mend its name, or render pictures there with `lab7 data`")
@@ -97,9 +95,7 @@ def plural(number: int, noun: str) -> str:
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to the disk and rename it to `path`, else remove it.
-
-    The file's mode follows the umask. Raises UserError if the place cannot be written, Failure if the disk is full.
-    """
+    The file's mode follows the umask. Raises UserError if the place cannot be written, Failure if the disk is full."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.tmp")
     try:
@@ -152,10 +148,8 @@ def _remove_leftovers(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Make the folder and keep it for this process while the block runs, by flock on its file .lock.
-
-    If another process has it, wait, or raise a UserError that names the owner. A dead owner has it no longer.
-    """
+    """Make the folder and keep it for this process while the block runs, by flock on its file .lock. If another process
+    has it, wait, or raise a UserError that names the owner. A dead owner has it no longer."""
     if os.environ.get("RANK", "0") != "0":  # of the processes of `accelerate launch`, the first has it for all
         yield
         return
@@ -178,19 +172,15 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
-_PLACE = ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "EISDIR", "ELOOP", "ENAMETOOLONG")  # the place's fault
-
-
 def write_error(path: Path | str | None, error: OSError) -> Exception:
     """The one-line UserError for a place that cannot be written, Failure for a full disk; any other error as it is.
-
-    Without a path: for what the error itself names, which may have been read.
-    """
+    Without a path: for what the error itself names, which may have been read."""
     fault = "cannot be written" if path else "cannot be read or written"
     path = path or error.filename or "what lab7 writes"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Failure(f"{short(path)}: the disk is full; free some space and run the same command again")
-    if errno.errorcode.get(error.errno or 0) in _PLACE:
+    names = "EACCES EPERM EROFS ENOTDIR EEXIST EISDIR ELOOP ENAMETOOLONG"
+    if errno.errorcode.get(error.errno or 0) in names.split():
         return UserError(f"{short(path)}: {fault} ({error.strerror}); choose another place")
     return error
 
@@ -207,10 +197,8 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: Any, checksum: bool = False) -> None:
-    """Write JSON, keys in the order given, a list of numbers on one line, one trailing newline, atomically.
-
-    A dictionary can get the entry "checksum", which read_json compares and takes away.
-    """
+    """Write JSON, keys in the order given, a list of numbers on one line, one trailing newline, atomically. A
+    dictionary can get the entry "checksum", which read_json compares and takes away."""
     value = value | {"checksum": json_checksum(value)} if checksum else value
     numbers = r"(?<=\[)\n[-+.\deE,\s]+\n *(?=\])"  # within strings JSON has no line breaks
     text = json.dumps(value, indent=1, ensure_ascii=False)
@@ -218,10 +206,8 @@ def write_json(path: Path | str, value: Any, checksum: bool = False) -> None:
 
 
 def read_json(path: Path | str, what: str, kind: type = dict) -> Any:
-    """Read a JSON file that holds `what`, a dictionary or a list.
-
-    Raises UserError where it is missing, does not parse, is of another kind, or belies its checksum.
-    """
+    """Read a JSON file that holds `what`, a dictionary or a list. Raises UserError where it is missing, does not parse,
+    is of another kind, or belies its checksum."""
     path = Path(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors write a mark

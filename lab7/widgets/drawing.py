@@ -48,8 +48,7 @@ def compose_scene(pipeline: Pipeline, judge: Judge, scene: list[str], seed: int 
     }
     start, stop, save = buttons = [Button(description=name) for name in ("Draw", "Stop", "Save as PNG")]
     bar = IntProgress(description="progress", layout=WIDE)
-    rows = [HBox(pair) for pair in zip(colours, shapes, strict=True)]
-    control = Control([*rows, *settings.values(), HBox(buttons), bar])
+    control = Control([*map(HBox, zip(colours, shapes, strict=True)), *settings.values(), HBox(buttons), bar])
     stopped = threading.Event()
     name = "scene"  # of the file that holds the picture shown
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lab7.dataset.layout import load_pictures
 from lab7.dataset.synthetic import is_synthetic, render_pictures, write_synthetic
-from lab7.utils.files import ROOT, UserError
+from lab7.utils.files import ROOT, Failure, UserError
 
 
 def contents(folder):
