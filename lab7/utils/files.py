@@ -175,13 +175,13 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
 def write_error(path: Path | str | None, error: OSError) -> Exception:
     """The one-line UserError for a place that cannot be written, Failure for a full disk; any other error as it is.
     Without a path: for what the error itself names, which may have been read."""
-    fault = "cannot be written" if path else "cannot be read or written"
+    fault, remedy = ("written", "choose another place") if path else ("read or written", "mend that, or name another")
     path = path or error.filename or "what lab7 writes"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Failure(f"{short(path)}: the disk is full; free some space and run the same command again")
     names = "EACCES EPERM EROFS ENOTDIR EEXIST EISDIR ELOOP ENAMETOOLONG"
     if errno.errorcode.get(error.errno or 0) in names.split():
-        return UserError(f"{short(path)}: {fault} ({error.strerror}); choose another place")
+        return UserError(f"{short(path)}: cannot be {fault} ({error.strerror}); {remedy}")
     return error
 
 
