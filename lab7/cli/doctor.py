@@ -13,7 +13,8 @@ from packaging.requirements import Requirement
 
 from lab7 import __version__
 from lab7.cli.options import Json, print_result
-from lab7.utils.files import ROOT, UserError, build_dir, check_writable, data_dir, plural, runs_dir, shipped_dir, short
+from lab7.utils import files
+from lab7.utils.files import ROOT, UserError, build_dir, data_dir, plural, runs_dir, shipped_dir, short
 
 PYTHONS = ((3, 11), (3, 13))  # the first and the last version that lab7 is tested on
 INSTALL = "run `make .venv`, or pip install -c constraints.txt -e '.[lab,dev]'"
@@ -68,13 +69,13 @@ def _attempt(name: str, look: Callable[[], Check], remedy: str = "") -> Check:
     try:
         return look()
     except (UserError, ImportError, OSError) as error:  # OSError: a library of torch's that cannot be loaded, for one
-        return Check(name, False, (str(error).splitlines() or [type(error).__name__])[0], remedy)
+        told = files.write_error(None, error) if isinstance(error, OSError) else error
+        return Check(name, False, (str(told).splitlines() or [type(error).__name__])[0], remedy)
 
 
 def _python() -> Check:
-    ok = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
-    remedy = "" if ok else "install Python 3.11, 3.12 or 3.13 and make .venv again"
-    return Check("python", ok, f"{platform.python_version()} ({sys.executable})", remedy)
+    ok, text = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1], f"{platform.python_version()} ({sys.executable})"
+    return Check("python", ok, text, "" if ok else "install Python 3.11, 3.12 or 3.13 and make .venv again")
 
 
 def _packages() -> Iterator[Check]:
@@ -127,9 +128,11 @@ def _device() -> Check:
 
 
 def _disk() -> Check:
-    """Whether each command may write its folder, and has the room; pictures may well lie in a folder of others."""
+    """Whether each command may write its folder, and has the room; pictures that are there may be another's."""
     places = {"data": data_dir(new=True), "train": runs_dir(), "report": build_dir()}
-    frees = {command: check_writable(place) for command, place in places.items() if not (place / "train.json").exists()}
+    if (places["data"] / "train.json").exists():
+        del places["data"]
+    frees = {command: files.check_writable(place) for command, place in places.items()}
     text = ", ".join(f"{free:.1f} GB free for `lab7 {name}` (writes {NEEDS[name]})" for name, free in frees.items())
     least = min(free / NEEDS[name] for name, free in frees.items())
     return Check("disk", True if least >= 4 else None if least >= 1 else False, text, "" if least >= 4 else "make room")

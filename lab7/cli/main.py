@@ -57,8 +57,10 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a user's mistake is one line on stderr, never a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a letter that the terminal's encoding lacks becomes \\u....
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell: libraries would fail when they print
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        if hasattr(stream := getattr(sys, name), "reconfigure"):  # a letter that its encoding lacks becomes \\u....
             stream.reconfigure(errors="backslashreplace")
     try:
         signal.signal(signal.SIGTERM, Terminated.stop)
@@ -69,10 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         exec("")  # forgets an interrupt within an exec, as imports hold: `python -m` would end by the signal itself
         line, code = "stopped; what was finished is kept", 143 if isinstance(error, Terminated) else 130
-    except (Failure, MemoryError) as error:
-        line, code = str(error) or "there is not enough memory; choose smaller settings", 1
+    except Failure as error:
+        line, code = str(error), 1
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("allocate memory|out of memory", str(error)):
+            raise
+        line, code = "there is not enough memory; choose smaller settings", 1
     except OSError as error:
-        line, code = str(write_error(error.filename or "what lab7 writes", error)), 1
+        told = write_error(None, error)
+        line, code = str(told), 2 if isinstance(told, UserError) else 1
         if error.filename is None:  # what cannot be printed: Python would try again at its end
             with contextlib.suppress(OSError, AttributeError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,13 +113,11 @@ def _parse(words: Sequence[str]) -> Callable[[], int]:
 
 
 def _repeat_set(arguments: Sequence[str]) -> list[str]:
-    """`--set a=1 b=2` as `--set a=1 --set b=2`, which is what the parser understands."""
+    """`--set a=1 b=2` as `--set a=1 --set=b=2`, which is what the parser understands."""
     words: list[str] = []
     in_set = False
     for word in arguments:
-        if word.startswith("-"):
-            in_set = word == "--set"
-        elif in_set and words[-1] != "--set":
-            words.append("--set")
-        words.append(word)
+        is_value = not word.startswith("-")
+        in_set = in_set if is_value else word.split("=")[0] == "--set"
+        words.append(f"--set={word}" if in_set and is_value and words[-1] != "--set" else word)
     return words

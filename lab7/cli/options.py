@@ -50,7 +50,8 @@ Json = Annotated[bool, arg(help="Print one JSON document instead of lines.", hel
 
 def print_result(as_json: bool, value: Any, *lines: str) -> int:
     """Print a result on stdout, as one JSON document or as lines; returns 0, the exit code of success."""
-    print(json.dumps(value, indent=1, default=str) if as_json else "\n".join(lines), flush=True)
+    plain = json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)  # JSON knows no NaN
+    print(json.dumps(plain, indent=1) if as_json else "\n".join(lines), flush=True)
     return 0
 
 

@@ -1,8 +1,10 @@
 """The commands about pictures: `lab7 data`, `lab7 sample` and `lab7 judge`."""
 
+import os
 import re
 from collections.abc import Sequence
-from itertools import chain
+from dataclasses import asdict, replace
+from itertools import chain, product
 from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
@@ -32,9 +34,9 @@ def data(
     from lab7.dataset.layout import describe
     from lab7.dataset.synthetic import write_synthetic
 
-    match = re.fullmatch(r"(\d+)x(\d+)", size)
+    match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", size)
     if not match:
-        raise UserError(f"--size must be WIDTHxHEIGHT such as 64x64 or 320x240, not '{size}'")
+        raise UserError(f"--size must be WIDTHxHEIGHT such as 64x64 or 320x240, not '{size:.50}'")
     folder = out or data_dir(new=True)
     write_synthetic(folder, scenes, (int(match[1]), int(match[2])), seed=seed, progress=True)
     counts = describe(folder)
@@ -125,9 +127,15 @@ def judge(
     from lab7.judge.networks import default_judge, load_judge
     from lab7.utils.provenance import best_device
 
+    modes = {"--images": images, "--compare": compare, "--evaluate": evaluate, "--train": train}
+    if len(chosen := [name for name, value in modes.items() if value]) > 1:
+        raise UserError(f"{' and '.join(chosen)} are different tasks; give one of them")
+    preset = get_preset("laptop")
+    plan = (changed := override(preset, settings)).judge
+    if changed != replace(preset, judge=plan) or (settings and not (train or evaluate)):
+        raise UserError(f"--set is for --train and --evaluate, and only for {', '.join(asdict(plan))}")
     if compare:
         return _compare(*compare, json)
-    plan = override(get_preset("laptop"), settings).judge
     if train:
         from lab7.judge.training import train_judge
 
@@ -176,18 +184,23 @@ def _compare(first: str, second: str, json: bool) -> int:
 
 
 def _conditions(given: Sequence[str]) -> list[list[str]]:
-    """One JSON file, or one condition an argument."""
+    """One JSON file, or one condition an argument. UserError for what is neither."""
     from lab7.dataset.conditions import read_conditions
     from lab7.vocabulary import parse_condition
 
-    if len(given) == 1 and (given[0].endswith(".json") or absolute(given[0]).is_file()):
+    if len(given) == 1 and (given[0].endswith(".json") or os.path.isfile(absolute(given[0]))):
         return read_conditions(absolute(given[0]))
-    return [parse_condition(text) for text in given]
+    if not given:
+        raise UserError("--conditions: none are given; name objects, such as 'red cube', or give a JSON file")
+    try:
+        return [parse_condition(text) for text in given]
+    except UserError:
+        for text in given:
+            if re.search(r"[/\\]|\.\w+$", text) or (text and os.path.exists(absolute(text))):
+                raise UserError(f"--conditions {text}: neither a file that is given alone nor a condition") from None
+        raise
 
 
 def _evaluation_lines(evaluation: dict[str, Any]) -> list[str]:
-    return [
-        opt.score_line(f"{how} {name}", evaluation[how][name])
-        for how in ("clean", "through_32x32", "shifted")
-        for name in ("top_k", "exact")
-    ]
+    shown = product(("clean", "through_32x32", "shifted"), ("top_k", "exact"))
+    return [opt.score_line(f"{how} {name}", evaluation[how][name]) for how, name in shown]

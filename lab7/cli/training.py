@@ -44,11 +44,10 @@ def train(
     if not re.fullmatch(r"\w[\w.-]{,99}", name):
         raise UserError(f"--name must be at most 100 letters, digits, '.', '_' or '-', a letter first, not '{name}'")
     stored = runs_dir() / name / "config.json"
+    before = get_preset(preset or "quick")
     if resume and not preset and stored.exists():
-        plan = from_dict(read_json(stored, "a run's settings"), where=short(stored))
-    else:
-        plan = get_preset(preset or "quick")
-    before, plan = plan, override(plan, settings)
+        before = from_dict(read_json(stored, "a run's settings"), where=short(stored))
+    plan = override(before, settings)
     check_used(before, plan)
     open_run(runs_dir() / name, plan, resume)  # refuses before the judge is read
     judge = None if no_score and not plan.train.evaluate_every else default_judge(best_device())
@@ -58,8 +57,7 @@ def train(
     if not PartialState().is_main_process:
         return 0
     if judge and not no_score:
-        one_draw = ["num_candidates=1"]
-        score_run(folder, judge, second=second, settings=one_draw, device=best_device(), progress=True)
+        score_run(folder, judge, second=second, settings=["num_candidates=1"], device=best_device(), progress=True)
     result = read_json(folder / "result.json", "a run's result")
     lines = [f"{short(folder)}: {result['images_seen']} pictures seen in {result['seconds']:.0f} s"]
     lines += [opt.score_line(which, scores["top_k"]) for which, scores in result.get("accuracy", {}).items()]
@@ -140,6 +138,8 @@ def ablate(
             text = "; ".join(f"{place}: {str(numbers)[1:-1]}" for place, numbers in places.items())
             lines.append(f"{name:21} {ARMS[name].title:45} {text or 'no run'}")
         return opt.print_result(json, seeds_by_arm, *lines)
+    if not names:
+        raise UserError("--arms: none are given; name some, or all; --list lists them")
     plan = sweep.plan_jobs(names, sweep.parse_seeds(seeds), preset, settings)
     if submit != "no":
         tasks = [str(task.job_id) for task in sweep.submit(plan, submit)]

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lab7.utils.files import UserError, atomic_path, build_dir, read_json, sha256, short, write_json
+from lab7.utils.files import Failure, UserError, atomic_path, build_dir, read_json, sha256, short, write_json
 from lab7.vocabulary import to_names
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -114,7 +114,7 @@ def read_cache(path: Path, key: str, shape: tuple[int, ...]) -> np.ndarray | Non
 
 def write_cache(path: Path, key: str, paths: Sequence[Path], shape: tuple[int, ...]) -> None:
     """Decode pictures into the cache, a few at a time. Where that fails nothing happens: it only saves time, memory."""
-    with contextlib.suppress(OSError, UserError):
+    with contextlib.suppress(OSError, UserError, Failure):
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             for start in range(0, len(paths), _PART):

@@ -18,7 +18,7 @@ from lab7.dataset.synthetic import render_pictures
 from lab7.judge.augmentation import other_film
 from lab7.judge.metrics import Score, exact_match, per_count, top_k
 from lab7.judge.networks import Judge
-from lab7.utils.files import data_dir, read_json, shipped_dir
+from lab7.utils.files import UserError, data_dir, read_json, shipped_dir, short
 from lab7.vocabulary import CLASSES
 
 CLEAN_SEED, SHIFTED_SEED = 900_000, 950_000  # far from the generator's scenes and from the judges' own
@@ -62,8 +62,12 @@ def recorded(judge: Judge, data: Path | None = None) -> dict[str, Any] | None:
     for folder in ((data or data_dir()) / "weights", shipped_dir() / "weights"):
         for path in sorted(folder.glob("[!.]*.json")):
             record = read_json(path, "a judge's record")
-            if record.get("sha256") == judge.sha256:
-                return record.get("evaluation")
+            if record.get("sha256") == judge.sha256 and (evaluation := record.get("evaluation")):
+                try:
+                    float(evaluation["clean"]["top_k"]["accuracy"])
+                except (TypeError, KeyError, ValueError):
+                    raise UserError(f"{short(path)}: holds no evaluation of a judge; restore it") from None
+                return evaluation
     return None
 
 

@@ -18,7 +18,7 @@ from lab7.dataset.synthetic import render_pictures
 from lab7.judge.augmentation import Augmentation, augment
 from lab7.judge.evaluation import evaluate_judge
 from lab7.judge.networks import BUILDERS, features, load_judge, save_judge
-from lab7.utils.files import UserError, check_writable, read_json, write_json
+from lab7.utils.files import UserError, check_writable, read_json, short, write_json
 from lab7.utils.provenance import choose_precision, provenance
 
 TRAINING_SEED = 700_000  # the generator's scenes come from small seeds, those of the evaluation lie beyond 900,000
@@ -42,11 +42,19 @@ def train_judge(
     Returns the record that is also written beside the weights, as `out` with suffix .json: settings, seconds,
     mean loss of each epoch, provenance, the file's SHA-256 and its evaluation on unseen scenes (see
     evaluation.evaluate_judge); with `start` also where that came from, if its record lies beside it.
-    Raises UserError where `out` cannot be written, and if the loss is no longer a number.
+    Raises UserError where `out` cannot be written or would replace another's record, where `start` is of another kind,
+    and if the loss is no longer a number.
     """
     out, device, precision = Path(out), torch.device(device), choose_precision(device)
-    check_writable(out.parent)  # now, and not after the training
+    beside = out.with_suffix(".json")
+    if out.suffix != ".safetensors" or out.is_dir():  # now, and not after the training
+        raise UserError(f"{short(out)}: a judge is written to a file; name one that ends in .safetensors")
+    if beside.exists() and "losses" not in read_json(beside, "a judge's record"):
+        raise UserError(f"{short(beside)}: is no judge's record, and would be replaced; choose another name")
+    check_writable(out.parent)
     first = load_judge(start) if start else None
+    if first and type(first.model) is not type(BUILDERS[kind]()):
+        raise UserError(f"{short(start or '')}: is no {kind} judge; choose the other --kind")
     record: dict[str, Any] = {}
     if start and (path := Path(start).with_suffix(".json")).exists():
         before = read_json(path, "a judge's record")
@@ -62,7 +70,7 @@ def train_judge(
     model, origin = (first.model, {"started_from": first.sha256}) if first else (None, {})
     classifier, losses = fit(images, labels, start=model, device=device, progress=progress, **fitting)
     trained = time.perf_counter()
-    out.with_suffix(".json").unlink(missing_ok=True)  # an earlier judge's record
+    beside.unlink(missing_ok=True)  # an earlier judge's record
     save_judge(out, classifier)
     judge = load_judge(out, device)
     changes = " ".join(f"{name}={value}" for name, value in asdict(plan).items())
@@ -76,7 +84,7 @@ def train_judge(
         "evaluation": evaluate_judge(judge, plan.evaluation_scenes, processes),
         "provenance": provenance(device),
     }
-    write_json(out.with_suffix(".json"), record, checksum=True)
+    write_json(beside, record, checksum=True)
     return record
 
 

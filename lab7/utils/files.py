@@ -84,9 +84,8 @@ def build_dir() -> Path:
 
 def short(path: Path | str) -> str:
     """A path as a reader wants it: relative to the current folder where that is shorter."""
-    path = Path(path)
     with contextlib.suppress(ValueError):
-        return str(path.resolve().relative_to(Path.cwd()))
+        return str(Path(os.path.realpath(path)).relative_to(Path.cwd()))  # Path.resolve fails at a loop of links
     return str(path)
 
 
@@ -98,9 +97,7 @@ def plural(number: int, noun: str) -> str:
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to the disk and rename it to `path`, else remove it.
-
-    The file's mode follows the umask. Raises UserError if the disk is full or the place cannot be written.
-    """
+    The file's mode follows the umask. Raises UserError if the place cannot be written, Failure if the disk is full."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.tmp")
     try:
@@ -114,6 +111,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.chmod(mode)  # some libraries write for the owner alone
         os.replace(temporary, path)
     except OSError as error:
+        if error.filename and Path(error.filename) not in (temporary, *temporary.parents):
+            raise  # what was to be copied cannot be read
         raise write_error(path, error) from error
     finally:
         with contextlib.suppress(OSError):
@@ -122,9 +121,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 def check_writable(folder: Path) -> float:
     """The GB free for a folder, which need not be there yet; UserError if it cannot be written."""
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    place = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{short(folder)}: cannot be written; choose another folder")
+        raise UserError(f"{short(folder)}: cannot be written; choose another place")
+    with contextlib.suppress(FileNotFoundError):
+        folder.stat()  # refuses a name that is too long
     return shutil.disk_usage(place).free / 1e9
 
 
@@ -175,12 +176,16 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
-def write_error(path: Path | str, error: OSError) -> Exception:
-    """The one-line UserError for a place that cannot be written; any other error as it is."""
+def write_error(path: Path | str | None, error: OSError) -> Exception:
+    """The one-line UserError for a place that cannot be written, Failure for a full disk; any other error as it is.
+    Without a path: for what the error itself names, which may have been read."""
+    fault, remedy = ("written", "choose another place") if path else ("read or written", "mend that, or name another")
+    path = path or error.filename or "what lab7 writes"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{short(path)}: the disk is full; free some space and run the same command again")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return UserError(f"{short(path)}: cannot be written ({error.strerror}); choose another folder")
+        return Failure(f"{short(path)}: the disk is full; free some space and run the same command again")
+    names = "EACCES EPERM EROFS ENOTDIR EEXIST EISDIR ELOOP ENAMETOOLONG"
+    if errno.errorcode.get(error.errno or 0) in names.split():
+        return UserError(f"{short(path)}: cannot be {fault} ({error.strerror}); {remedy}")
     return error
 
 

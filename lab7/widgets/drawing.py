@@ -14,6 +14,7 @@ from lab7.judge.networks import Judge
 from lab7.pipeline import Pipeline
 from lab7.samplers import SAMPLERS, guided_denoiser
 from lab7.utils.files import UserError, atomic_path, build_dir, short
+from lab7.utils.settings import Seed, parse_value
 from lab7.vocabulary import CLASSES, COLOURS, SHAPES, check_condition
 from lab7.widgets.display import WIDE, Control, grid, stepper
 
@@ -31,6 +32,9 @@ def readings(judge: Judge, pictures: Tensor, condition: Sequence[str]) -> list[s
 def compose_scene(pipeline: Pipeline, judge: Judge, scene: list[str], seed: int = 0) -> Control:
     """Ask for up to three objects and draw them, at first those in `scene`, with the preset's settings. `scene` always
     holds the objects drawn last, so that running the cell again shows them again."""
+    if not isinstance(scene, list) or len(scene) > 3:  # here: an error of the thread that draws would not be seen
+        raise UserError(f"scene must be a list of at most three objects such as ['red cube'], not {scene!r}")
+    seed = parse_value(Seed, str(seed), "seed")
     parts = [*(name.split() for name in check_condition(scene)), *3 * [(NOTHING, SHAPES[0])]][:3]
     names = [f"object {k + 1}" for k in range(3)]
     colours = [Dropdown(options=[NOTHING, *COLOURS], value=parts[k][0], description=names[k]) for k in range(3)]
@@ -44,8 +48,7 @@ def compose_scene(pipeline: Pipeline, judge: Judge, scene: list[str], seed: int 
     }
     start, stop, save = buttons = [Button(description=name) for name in ("Draw", "Stop", "Save as PNG")]
     bar = IntProgress(description="progress", layout=WIDE)
-    rows = [HBox(pair) for pair in zip(colours, shapes, strict=True)]
-    control = Control([*rows, *settings.values(), HBox(buttons), bar])
+    control = Control([*map(HBox, zip(colours, shapes, strict=True)), *settings.values(), HBox(buttons), bar])
     stopped = threading.Event()
     name = "scene"  # of the file that holds the picture shown
 

@@ -193,3 +193,9 @@ def test_every_requirement_of_the_project_is_read():
     for extra, wanted in ({"": project["dependencies"]} | project["optional-dependencies"]).items():
         written = [f'{one}; extra == "{extra}"' if extra else one for one in wanted]
         assert [str(one).split(";")[0] for one in doctor._wanted(written, extra)] == wanted
+
+
+def test_one_folder_for_everything(lab, course_folder, monkeypatch):
+    for name in ("LAB7_RUNS", "LAB7_BUILD"):
+        monkeypatch.setenv(name, str(course_folder))
+    assert found("disk").ok is True and "`lab7 train`" in found("disk").text

@@ -14,7 +14,7 @@ from lab7.dataset.conditions import load_list, read_conditions
 from lab7.dataset.images import read_picture, save_grid, save_png
 from lab7.dataset.layout import load_pictures
 from lab7.dataset.normalizer import fit_normaliser
-from lab7.utils.files import UserError
+from lab7.utils.files import Failure, UserError
 from lab7.vocabulary import CLASSES
 
 
@@ -23,9 +23,9 @@ def folder(tmp_path):
     return make_folder(tmp_path / "data")
 
 
-def told(call, *arguments, **named):
+def told(call, *arguments, kind=UserError, **named):
     """The message of the UserError that a call must raise; one line."""
-    with pytest.raises(UserError) as error:
+    with pytest.raises(kind) as error:
         call(*arguments, **named)
     message = str(error.value)
     assert "\n" not in message
@@ -191,7 +191,7 @@ def full_disk(monkeypatch):
 
 def test_disk_full_while_a_picture_is_written(tmp_path, full_disk):
     for write, x in ((save_png, torch.zeros(3, 8, 8)), (save_grid, torch.zeros(4, 3, 8, 8))):
-        message = told(write, x, tmp_path / "out" / "picture.png")
+        message = told(write, x, tmp_path / "out" / "picture.png", kind=Failure)
         assert "picture.png: the disk is full" in message
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -1,6 +1,9 @@
 """The command line: exit codes, one line for a mistake, what is written, what stands on stdout."""
 
+import errno
 import json
+import os
+import sys
 
 import pytest
 import torch
@@ -8,12 +11,13 @@ from PIL import Image
 
 from lab7.ablation.arms import ARMS, arm_preset
 from lab7.cli.main import COMMANDS, main
+from lab7.cli.options import print_result
 from lab7.config import get_preset, override, to_dict
 from lab7.dataset import synthetic
 from lab7.dataset.normalizer import Normaliser
 from lab7.judge.networks import build_classifier
 from lab7.pipeline import build_model, save_weights
-from lab7.utils.files import shipped_dir, write_json
+from lab7.utils.files import read_json, shipped_dir, write_json
 from lab7.vocabulary import CLASSES
 
 CONDITIONS = ["red cube, cyan sphere", "gray cube"]
@@ -319,3 +323,121 @@ def test_a_disk_that_cannot_be_written(capsys, place, weights):
     (place / "file").write_text("in the way")
     message = refused(capsys, "sample", "--weights", weights, "--conditions", "red cube", "--out", "file/out")
     assert "cannot be written" in message
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize("bad", ["loop", LONG, f"{LONG}/x", "\u3042" * 100])
+def test_a_loop_of_links_and_a_name_that_is_too_long(capsys, place, weights, monkeypatch, bad):
+    (place / "loop").symlink_to("loop")
+    draw = ["sample", "--conditions", "red cube", "--weights"]
+    refused(capsys, *draw, bad, "--out", "out")
+    refused(capsys, "judge", "--images", bad, "--conditions", "red cube")
+    refused(capsys, "judge", "--images", place, "--conditions", "red cube", "--weights", bad)
+    refused(capsys, "judge", "--train", "--weights", bad)
+    refused(capsys, "judge", "--train", "--out", f"{bad}/judge.safetensors")
+    assert bad[:9] in refused(capsys, *draw, weights, "--out", bad)
+    assert bad[:9] in refused(capsys, "data", "--scenes", 1, "--out", bad)
+    for name in ("LAB7_RUNS", "LAB7_BUILD"):
+        monkeypatch.setenv(name, str(place / bad))
+        code, out, _ = call(capsys, "doctor")
+        [disk] = [line for line in out.splitlines() if " disk " in line]
+        assert code == 1 and "cannot be" in disk and "Errno" not in disk
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("name", ["iclevr", "train.json", "checkpoint.pth"])
+def test_data_that_is_a_loop_of_links(capsys, course_folder, monkeypatch, name):
+    monkeypatch.setenv("LAB7_DATA", str(course_folder))
+    (course_folder / name).rename(course_folder / "before")
+    (course_folder / name).symlink_to(name)
+    assert name in refused(capsys, "train", "--preset", "smoke", *TINY)
+
+
+def test_a_condition_of_all_objects_is_drawn(capsys, weights):
+    code, out, _ = call(capsys, "sample", "--weights", weights, "--conditions", ", ".join(CLASSES), "--out", "all")
+    assert code == 0 and out.startswith("all: 1 picture of 1 condition")
+
+
+@pytest.mark.parametrize("given", [["data/test.jsn"], ["data"], ["a.json", "b.json"], ["file", "red cube"], ["~/x"]])
+def test_what_is_neither_a_file_nor_a_condition(capsys, place, given):
+    (place / "file").touch()
+    message = refused(capsys, "sample", "--out", "out", "--conditions", *given)
+    assert f"{given[0]}: neither a file that is given alone nor a condition" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "--out", "out", "--conditions"], "--conditions: none are given"),
+        (["ablate", "--preset", "smoke", "--arms"], "--arms: none are given"),
+        (["data", "--size", f"{'9' * 5000}x64"], "--size must be WIDTHxHEIGHT"),
+        (["judge", "--train", "--set", "learning_rate=999"], "only for judge_scenes, judge_epochs"),
+        (["judge", "--images", ".", "--set", "judge_epochs=1"], "--set is for --train and --evaluate"),
+        (["judge", "--compare", "a", "b", "--images", "."], "--images and --compare are different tasks"),
+        (["judge", "--evaluate", "--train"], "--evaluate and --train are different tasks"),
+        (["train", "--set=epochs=1", "epoch=2"], "unknown setting 'epoch'"),
+        (["train", "--set", "epochs=1", "--set=epoch=2", "max_steps=1"], "unknown setting 'epoch'"),
+    ],
+)
+def test_options_that_say_nothing_or_too_much(capsys, arguments, message):
+    assert message in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+                                   torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")])  # fmt: skip
+def test_too_little_memory_is_one_line(capsys, monkeypatch, error):
+    def fail(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr(synthetic, "write_synthetic", fail)
+    code, _, err = call(capsys, "data")
+    assert (code, err) == (1, "lab7: there is not enough memory; choose smaller settings\n")
+
+
+def test_another_error_of_the_program_is_not_hidden(monkeypatch):
+    def fail(*_arguments, **_options):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(synthetic, "write_synthetic", fail)
+    with pytest.raises(RuntimeError):
+        main(["data"])
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_closed_stream(monkeypatch, place, name):
+    monkeypatch.setattr(sys, name, None)
+    assert main(["data", "--scenes", "1", "--size", "16x16", "--out", "out"]) == 0
+    assert (place / "out" / "train.json").exists()
+    monkeypatch.setattr(sys, name, None)
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--help"])
+    assert not ended.value.code
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_what_may_not_be_read(capsys, place, monkeypatch, number):
+    def scandir(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    (place / "data" / "train.json").write_text('{"a_0.png": ["red cube"]}')
+    (place / "data" / "iclevr").mkdir()
+    monkeypatch.setattr(os, "scandir", scandir)
+    message = refused(capsys, "train", "--preset", "smoke", "--no-score")
+    assert "data/iclevr: cannot be read or written" in message
+
+
+def test_json_holds_no_nan(capsys):
+    print_result(True, {"a": [float("nan"), 0.1], "b": float("inf"), "c": None})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"a": [None, 0.1], "b": None, "c": None}
+
+
+@pytest.mark.parametrize("name", ["j/train", "j/train.json", "train.pth", "folder.safetensors", "train.safetensors"])
+def test_a_judge_replaces_nothing_else(capsys, place, name):
+    (place / "folder.safetensors").mkdir()
+    for folder in (place, place / "j"):
+        write_json(folder / "train.json", {"a_0.png": ["red cube"]})
+    refused(capsys, "judge", "--train", "--out", name)
+    assert all(read_json(folder / "train.json", "labels") for folder in (place, place / "j"))
+    assert not (place / "train.safetensors").exists()

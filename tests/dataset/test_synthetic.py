@@ -13,7 +13,7 @@ from PIL import Image
 
 from lab7.dataset.layout import load_pictures
 from lab7.dataset.synthetic import is_synthetic, render_pictures, write_synthetic
-from lab7.utils.files import ROOT, UserError
+from lab7.utils.files import ROOT, Failure, UserError
 
 
 def contents(folder):
@@ -159,7 +159,7 @@ def test_a_disk_that_fills_up_is_reported_and_what_was_finished_stays(tmp_path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", save)
-        with pytest.raises(UserError, match="the disk is full; free some space and run the same command again"):
+        with pytest.raises(Failure, match="the disk is full; free some space and run the same command again"):
             write_synthetic(tmp_path, 3, processes=1, progress=False)
     assert len(list((tmp_path / "iclevr").glob("CLEVR*"))) == 5 and not (tmp_path / "train.json").exists()
     write_synthetic(tmp_path, 3, processes=1, progress=False)

@@ -177,3 +177,26 @@ def test_the_command_lists_them_and_prints_the_key_on_demand_only(capsys):
         assert f"right: {one.write(one.right)}" in key and all(hint in key for hint in one.wrong.values())
         if one.inputs:
             assert one.right not in listed
+
+
+@pytest.mark.parametrize("name", [5, None, ["x"], {}, torch.ones(2), "", 1e9])
+def test_what_is_no_name_of_an_exercise(name):
+    with pytest.raises(UserError, match="no exercise .*; `lab7 exercises` lists them") as error:
+        lab7.check(name, ...)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("change", "said"), [("to_sparse", "right"), ("to_mkldnn", ""), ("to_complex", "complex")])
+def test_an_answer_of_an_odd_tensor(change, said):
+    def to_complex(x):
+        return torch.complex(x, torch.ones_like(x))
+
+    odd = to_complex if change == "to_complex" else getattr(torch.Tensor, change)
+    key = answer(EXERCISES["03.add_noise"], EXERCISES["03.add_noise"].right)
+    assert said in checks.feedback(EXERCISES["03.add_noise"], lambda *inputs: odd(key(*inputs).float()))
+
+
+@pytest.mark.parametrize("answer", [torch.ones(2, device="meta"), torch.nested.nested_tensor([torch.ones(2)]), 3 + 1j])
+def test_an_answer_without_plain_numbers_is_wrong(exercise, answer):
+    assert checks.feedback(exercise, lambda *inputs: answer).startswith("not yet")
+    assert checks.feedback(exercise, answer).startswith("not yet")

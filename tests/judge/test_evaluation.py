@@ -9,6 +9,7 @@ import torch
 from lab7.judge import evaluation
 from lab7.judge.evaluation import calibration, confusion, evaluate_judge
 from lab7.judge.networks import Judge, SmallClassifier
+from lab7.utils.files import UserError
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +50,13 @@ def test_an_evaluation_is_found_by_the_judges_hash(judge, tmp_path):
     record = {"clean": {"top_k": {"accuracy": 0.5}}}
     (tmp_path / "weights" / "own.json").write_text(json.dumps({"sha256": judge.sha256, "evaluation": record}))
     assert evaluation.recorded(judge, tmp_path) == record and evaluation.ceiling(judge, tmp_path) == 0.5
+
+
+@pytest.mark.parametrize(
+    "bad", [5, "good", [1], {"clean": 5}, {"clean": {"top_k": {}}}, {"clean": {"top_k": {"accuracy": None}}}]
+)
+def test_a_record_without_a_plain_evaluation(judge, tmp_path, bad):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "own.json").write_text(json.dumps({"sha256": judge.sha256, "evaluation": bad}))
+    with pytest.raises(UserError, match="own.json: holds no evaluation of a judge"):
+        evaluation.ceiling(judge, tmp_path)

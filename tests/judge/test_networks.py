@@ -265,3 +265,10 @@ def test_a_checkpoint_saved_from_a_gpu_is_read_without_one(classifier, monkeypat
         torch.load(path, weights_only=True)  # so it does say that it lives on a GPU
     pictures = torch.zeros(1, 3, 64, 64)
     assert torch.allclose(load_judge(path).probabilities(pictures), classifier(pictures), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["small", "resnet18"])
+def test_weights_of_the_other_kind_are_refused_before_rendering(tmp_path, kind):
+    start = files.shipped_dir() / "weights" / ("judge.safetensors" if kind == "small" else "second_judge.safetensors")
+    with pytest.raises(files.UserError, match=f"judge.safetensors: is no {kind} judge; choose the other --kind"):
+        train_judge(tmp_path / "judge.safetensors", JudgeConfig(10**9), kind=kind, start=start)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab7.utils import files
-from lab7.utils.files import UserError, atomic_path, locked, read_json, short, write_json
+from lab7.utils.files import Failure, UserError, atomic_path, locked, read_json, short, write_json
 
 
 def test_json_round_trip(tmp_path):
@@ -59,7 +59,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, numbe
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(Failure if number == errno.ENOSPC else UserError, match=told) as error:
         write_json(tmp_path / "value.json", [1])
     assert "value.json" in str(error.value) and "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
@@ -206,3 +206,20 @@ def test_names_that_are_no_unicode_survive_json(tmp_path):
     value = os.fsdecode(b"caf\xe9")
     write_json(tmp_path / "a.json", value)
     assert read_json(tmp_path / "a.json", "a name", str) == value
+
+
+def test_what_cannot_be_read_is_not_called_unwritable(tmp_path):
+    with pytest.raises(PermissionError), atomic_path(tmp_path / "copy"):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "elsewhere" / "metrics.jsonl"))
+    message = str(files.write_error(None, PermissionError(errno.EACCES, "Permission denied", "metrics.jsonl")))
+    assert message.startswith("metrics.jsonl: cannot be read or written (Permission denied)")
+
+
+def test_a_loop_of_links_has_a_name_and_cannot_be_written(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert short(tmp_path / "loop") == str(tmp_path / "loop")
+    for path in (tmp_path / "loop", tmp_path / ("n" * 300)):
+        with pytest.raises(UserError, match="cannot be written"):
+            write_json(path / "value.json", 1)
+        with pytest.raises((UserError, OSError)):
+            files.check_writable(path)

@@ -296,3 +296,23 @@ class Handle:
 
     def __init__(self, shown):
         self.update = shown.append
+
+
+@pytest.mark.parametrize(
+    ("scene", "seed"),
+    [
+        (["red cube", "cyan cube", "blue cube", "gray cube"], 0),
+        (("red cube",), 0),
+        ("red cube", 0),
+        ([], 0),
+        (["red cub"], 0),
+        ([3], 0),
+        (["red cube"], -1),
+        (["red cube"], 1.5),
+        (["red cube"], "1.5"),
+        (["red cube"], None),
+    ],
+)
+def test_a_scene_that_cannot_be_drawn_is_refused_at_once(pipeline, judge, scene, seed):
+    with pytest.raises(UserError):
+        drawing.compose_scene(pipeline, judge, scene, seed)
