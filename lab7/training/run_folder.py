@@ -20,6 +20,9 @@ from lab7 import config
 from lab7.config import Preset
 from lab7.utils.files import Failure, UserError, atomic_path, locked, read_json, runs_dir, short, write_text
 
+# of a line of metrics.jsonl, besides its checksum, which recorded curves lack
+_KEYS = {"step", "epoch", "images", "loss", "learning_rate", "images_per_second", "seconds", "accuracy", "plateau"}
+
 
 def alone(train: Callable[..., Path]) -> Callable[..., Path]:
     """`train` (see loop.py), refused by a UserError while another process trains the run of that name."""
@@ -91,8 +94,8 @@ def read_metrics(folder: Path, key: str = "") -> list[dict[str, Any]]:
         lines = [json.loads(text) for text in whole]
         if any(line.pop("crc32", None) not in (None, _crc32(line)) for line in lines):
             raise ValueError("a checksum differs")
-        if not all(isinstance(line["step"], int) for line in lines):
-            raise ValueError("a step is no whole number")
+        if not all(isinstance(line["step"], int) and line.keys() <= _KEYS for line in lines):
+            raise ValueError("a line is not as it was written")
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise UserError(f"{short(path)}: is damaged ({error}); restore it, or train the run again") from None
     return [line for line in lines if not key or key in line]

@@ -182,8 +182,8 @@ def test_a_run_goes_on_with_the_pictures_that_it_was_begun_with(data, copied, tm
         run(other, tmp_path, *SETTINGS, name="first", resume=True)
 
 
-@pytest.mark.parametrize("line", ["{}", '{"step": "x"}', "[]"])
-def test_a_line_of_metrics_without_a_step_is_damaged(copied, line):
+@pytest.mark.parametrize("line", ["{}", '{"step": "x"}', "[]", '{"step": 1, "loss": 0.5, "crb32": 2403832898}'])
+def test_a_line_of_metrics_that_was_not_written_so_is_damaged(copied, line):
     (copied / "metrics.jsonl").write_text(line + "\n")
     with pytest.raises(UserError, match="metrics.jsonl: is damaged"):
         read_metrics(copied)
