@@ -133,11 +133,6 @@ def to_float(images: Tensor) -> Tensor:
     return images.to(torch.float32) / 127.5 - 1
 
 
-def read_png(path: Path | str, image_size: int | None = None) -> Tensor:
-    """A picture file -> float32 (3, H, W) in [-1, 1], or squashed (3, S, S). UserError as read_picture."""
-    return to_float(torch.from_numpy(read_picture(path, image_size).transpose(2, 0, 1).copy()))  # (3, H, W)
-
-
 def save_png(x: Tensor, path: Path | str) -> None:
     """Write a picture (3, H, W) in [-1, 1] as PNG, atomically. Raises UserError if it cannot be written."""
     _write(_to_pillow(to_uint8(x)), path, "PNG")

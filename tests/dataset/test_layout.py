@@ -22,7 +22,7 @@ from lab7.dataset.conditions import (
     unseen_combinations,
     unseen_triples,
 )
-from lab7.dataset.images import read_picture, read_png, save_gif, save_grid, save_png
+from lab7.dataset.images import read_picture, save_gif, save_grid, save_png, to_float
 from lab7.dataset.layout import describe, load_pictures
 from lab7.dataset.normalizer import KINDS, Normaliser, draw, epoch_order, fit_normaliser
 from lab7.utils import files
@@ -344,8 +344,9 @@ def test_describe_counts(folder):
 def test_png_round_trip(tmp_path):
     x = torch.randint(0, 256, (3, 5, 7), generator=torch.Generator().manual_seed(0)) / 127.5 - 1
     save_png(x, tmp_path / "new" / "picture.png")
-    assert torch.allclose(read_png(tmp_path / "new" / "picture.png"), x, atol=1e-6)
-    assert read_png(tmp_path / "new" / "picture.png", image_size=4).shape == (3, 4, 4)
+    read = torch.from_numpy(read_picture(tmp_path / "new" / "picture.png").copy())  # (H, W, 3)
+    assert torch.allclose(to_float(read.permute(2, 0, 1)), x, atol=1e-6)
+    assert read_picture(tmp_path / "new" / "picture.png", image_size=4).shape == (4, 4, 3)
 
 
 def test_png_clamps_what_is_out_of_range(tmp_path):

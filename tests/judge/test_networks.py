@@ -11,7 +11,7 @@ from torch import nn
 
 from lab7.config import JudgeConfig
 from lab7.dataset.conditions import conditions_tensor
-from lab7.dataset.images import read_png
+from lab7.dataset.images import decode, to_float
 from lab7.dataset.synthetic import render_pictures
 from lab7.judge.augmentation import Augmentation, augment, shift, smooth, through_size
 from lab7.judge.evaluation import scores, shifted_set
@@ -252,7 +252,7 @@ def test_shipped_judges_read_the_real_frames(name):
     for path in sorted(FRAMES.glob("seq*.png")):
         named = [part.replace("-", " ") for part in path.stem.split("_")[2:]]
         shown = named if path.stem.startswith("seqB") else [*shown, *named]  # sequence A grows by one object a frame
-        outputs = judge.probabilities(read_png(path, 64)[None])
+        outputs = judge.probabilities(to_float(torch.from_numpy(decode([path], 64))))
         labels = conditions_tensor([shown])
         assert top_k(outputs, labels).accuracy == 1, path.stem
 
