@@ -50,8 +50,9 @@ Json = Annotated[bool, arg(help="Print one JSON document instead of lines.", hel
 
 def print_result(as_json: bool, value: Any, *lines: str) -> int:
     """Print a result on stdout, as one JSON document or as lines; returns 0, the exit code of success."""
-    plain = json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)  # JSON knows no NaN
-    print(json.dumps(plain, indent=1) if as_json else "\n".join(lines), flush=True)
+    if as_json:
+        value = json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)  # JSON knows no NaN
+    print(json.dumps(value, indent=1) if as_json else "\n".join(lines), flush=True)
     return 0
 
 

@@ -57,9 +57,9 @@ def open_run(folder: Path, preset: Preset, resume: bool) -> dict[str, Any] | Non
     if difference := first_difference(before, preset):
         raise UserError(f"{short(folder)}: was begun with {difference}; use the same settings or another --name")
     path = folder / "checkpoint.pt"
-    if not path.exists() and result.exists():
-        raise UserError(f"{short(path)}: is not there, so this finished run cannot go on; choose another --name")
     if not path.exists():
+        if result.exists():
+            raise UserError(f"{short(path)}: is not there, so this finished run cannot go on; choose another --name")
         return None
     try:
         with zipfile.ZipFile(path) as parts:
