@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lab7.schedule import NoiseSchedule
+from lab7.vocabulary import CLASSES
 
 TARGETS = ("eps", "x_0", "v")
 
 Model = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(x_t (B, 3, S, S), t (B,) int64 in 1..T, condition (B, 24)) -> (B, 3, S, S)"""
+"""(x_t (B, 3, S, S), t (B,) int64 in 1..T, condition (B, 24)) -> (B, 3, S, S); condition (B, 72) with positions"""
 
 
 def _scales(schedule: NoiseSchedule, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,10 +60,14 @@ def predict_x_0_eps(
 
 def drop_condition(condition: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Blank whole conditions (rows of (B, 24)) with the given probability, once per sample, so that the
-    network also learns to draw without one (classifier-free guidance, Ho and Salimans 2022, algorithm 1)."""
+    network also learns to draw without one (classifier-free guidance, Ho and Salimans 2022, algorithm 1). Of conditions
+    with positions (B, 72), the positions alone are blanked as often."""
     if probability <= 0:
         return condition
     keep = torch.rand(condition.shape[0], 1, generator=generator, device=condition.device) >= probability
+    if condition.shape[1] > len(CLASSES):
+        stay = torch.rand(condition.shape[0], 1, generator=generator, device=condition.device) >= probability
+        condition = torch.cat([condition[:, : len(CLASSES)], condition[:, len(CLASSES) :] * stay], dim=1)
     return condition * keep
 
 

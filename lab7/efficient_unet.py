@@ -18,6 +18,8 @@ from lab7.utils.files import UserError
 
 GROUP = 16  # channels that share one mean and deviation in a group norm
 HEAD = 32  # channels of an attention head
+SPREAD = 0.05  # deviation of the spot at an object's position, in units of the picture's side
+LAYOUTS = 1000  # training pictures whose positions are kept to draw with
 
 
 def conv(in_channels: int, out_channels: int, size: int = 3, stride: int = 1, zero: bool = False) -> nn.Conv2d:
@@ -100,18 +102,23 @@ class Attention(nn.Module):
 class Level(nn.Module):
     """Blocks of one width and resolution, each followed by attention to pixels, to tokens (of a width above 0) or both.
 
-    (B, C, H, W), embedding (B, E) -> (B, C, H, W)
+    (B, C, H, W), embedding (B, E) -> (B, C, H, W); spots (B, 24, 16, 16), if any, are mixed and added first.
     """
 
     def __init__(
-        self, channels: int, blocks: int, embedding: int, pixels: bool, token_width: int, scale_by: str
+        self, channels: int, blocks: int, embedding: int, pixels: bool, token_width: int, scale_by: str, spots: int
     ) -> None:
         super().__init__()
+        self.spots = conv(spots, channels, 1, zero=True) if spots else None
         attentions = blocks if pixels or token_width else 0
         self.blocks = nn.ModuleList(Block(channels, embedding, scale_by) for _ in range(blocks))
         self.attentions = nn.ModuleList(Attention(channels, token_width, pixels) for _ in range(attentions))
 
-    def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor | None, mask: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, embedding: Tensor, tokens: Tensor | None, mask: Tensor | None, spots: Tensor | None
+    ) -> Tensor:
+        if self.spots is not None and spots is not None:
+            x = x + self.spots(F.adaptive_avg_pool2d(spots, x.shape[-1]))  # (B, C, H, W)
         for place, block in enumerate(self.blocks):
             x = block(x, embedding)
             if len(self.attentions):
@@ -122,9 +129,11 @@ class Level(nn.Module):
 class EfficientUNet(nn.Module):
     """Predicts noise, picture or velocity: (x_t (B, 3, S, S), t (B,) in 1..T, condition (B, 24)) -> (B, 3, S, S).
 
-    A condition of zeros means none. The time enters every block. The label enters the blocks that `condition_at` names:
-    those on the way "down", "up", both ("up_down"), those of the lowest level ("hidden") or none ("none"). With
-    `embeddings` "shared" the blocks of a level share their modulation on both ways. Raises UserError for an image_size
+    A condition of zeros means none. With `positions` it may be (B, 72): the classes, then x and y of each in units of
+    the picture's side, or 0 for anywhere; `layouts` are positions to draw with (see dataset/positions.py). The time
+    enters every block. The label enters the blocks that `condition_at` names: those on the way "down", "up", both
+    ("up_down"), those of the lowest level ("hidden") or none ("none"). With `embeddings` "shared" the blocks of a level
+    share their modulation on both ways. Raises UserError for an image_size
     that patches and levels do not divide, for widths that 32 does not divide, and for widths and blocks of unequal
     number.
     """
@@ -142,11 +151,13 @@ class EfficientUNet(nn.Module):
         scale_by: str = "one_plus",
         condition_at: str = "up_down",
         embeddings: str = "separate",
+        positions: bool = False,
         num_classes: int = 24,
     ) -> None:
         super().__init__()
         _check(image_size, patch, widths, blocks)
         self.num_steps, self.patch, self.condition_at, self.lowest = num_steps, patch, condition_at, len(widths) - 1
+        self.num_classes = num_classes
         self.time = nn.Sequential(nn.Linear(128, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.label = nn.Linear(num_classes, embedding, bias=False) if condition_at != "none" else None
         tokens = tokens and condition_at != "none"
@@ -156,9 +167,12 @@ class EfficientUNet(nn.Module):
         def level(way: str, place: int) -> Level:
             lowest = place == self.lowest
             with_tokens = tokens and self.label_enters(way, place) and (lowest or tokens_at == "all")
-            return Level(widths[place], blocks[place], embedding, lowest, embedding * with_tokens, scale_by)
+            spots = num_classes * (positions and self.label_enters(way, place))
+            return Level(widths[place], blocks[place], embedding, lowest, embedding * with_tokens, scale_by, spots)
 
         places, steps = range(len(widths)), list(pairwise(widths))
+        if positions:
+            self.register_buffer("layouts", torch.zeros(LAYOUTS, 2 * num_classes, dtype=torch.uint8))
         self.stem = conv(3 * patch**2, widths[0])
         self.down = nn.ModuleList(level("down", place) for place in places)
         self.shrink = nn.ModuleList(conv(a, b, 2, 2) for a, b in steps)
@@ -173,19 +187,22 @@ class EfficientUNet(nn.Module):
         self.head = conv(widths[0], 3 * patch**2, zero=True)
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        x = F.pixel_unshuffle(x_t, self.patch)  # (B, 48, 16, 16)
+        spots = _spots(condition, self.num_classes, x.shape[-1])  # (B, 24, 16, 16)
+        condition = condition[:, : self.num_classes]
         time = self.time(sinusoids(t / self.num_steps))  # (B, E)
         both = F.silu(time if self.label is None else time + self.label(condition))  # (B, E): time and label
         time = F.silu(time)  # (B, E)
-        x = self.stem(F.pixel_unshuffle(x_t, self.patch))  # (B, 48, 16, 16) -> (B, W, 16, 16)
+        x = self.stem(x)  # (B, W, 16, 16)
         mask = self._mask(x, condition)
         skips = []
         for place, level in enumerate(self.down):
-            x = level(x, both if self.label_enters("down", place) else time, self.tokens, mask)
+            x = level(x, both if self.label_enters("down", place) else time, self.tokens, mask, spots)
             if place < self.lowest:
                 skips.append(x)
                 x = self.shrink[place](x)  # (B, D, 8, 8)
         for place in reversed(range(len(self.up))):
-            x = self.up[place](x, both if self.label_enters("up", place) else time, self.tokens, mask)
+            x = self.up[place](x, both if self.label_enters("up", place) else time, self.tokens, mask, spots)
             if place:
                 x = F.pixel_shuffle(self.grow[place - 1](x), 2)  # (B, W, 16, 16)
                 x = self.merge[place - 1](torch.cat([x, skips.pop()], dim=1))
@@ -200,7 +217,7 @@ class EfficientUNet(nn.Module):
         """The weights that Muon trains: kernels and attention matrices between the stem and the head."""
         inner = (self.down, self.shrink, self.up, self.grow, self.merge)
         named = (pair for part in inner for pair in part.named_parameters())
-        return [weight for name, weight in named if weight.ndim > 1 and "modulation" not in name]
+        return [weight for name, weight in named if weight.ndim > 1 and not ("modulation" in name or "spots" in name)]
 
     def _mask(self, x: Tensor, condition: Tensor) -> Tensor | None:
         """What the lowest attention adds to its scores, (B, 1, 1, pixels + tokens): -inf for absent objects."""
@@ -218,6 +235,16 @@ def sinusoids(fraction: Tensor, width: int = 128) -> Tensor:
     rates = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=fraction.device) / (width // 2))
     angles = 1000 * fraction[:, None].float() * rates  # (B, width / 2)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def _spots(condition: Tensor, classes: int, side: int) -> Tensor | None:
+    """A soft spot where each object shall stand, at most 1: condition (B, 72) -> (B, 24, side, side)."""
+    if condition.shape[1] == classes:
+        return None
+    present, x, y = condition.unflatten(1, (3, classes)).unbind(1)  # (B, 24) each
+    axis = (torch.arange(side, device=condition.device) + 0.5) / side
+    across, along = (torch.exp(-0.5 * ((axis - at[..., None]) / SPREAD) ** 2) for at in (x, y))  # (B, 24, side)
+    return (present * (x > 0))[..., None, None] * along[..., :, None] * across[..., None, :]
 
 
 def _check(image_size: int, patch: int, widths: Sequence[int], blocks: Sequence[int]) -> None:

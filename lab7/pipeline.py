@@ -17,6 +17,7 @@ from lab7 import config
 from lab7.config import Preset, SamplingConfig
 from lab7.dataset.conditions import conditions_tensor
 from lab7.dataset.normalizer import Normaliser
+from lab7.dataset.positions import take_positions
 from lab7.diffusion_classifier import acceptance, best_of_n, class_error_ratio, errors
 from lab7.efficient_unet import EfficientUNet
 from lab7.samplers import SAMPLERS, Callback, guided_denoiser
@@ -132,10 +133,14 @@ class Pipeline:
             """x_0 in model space of some rows of `labels`; each attempt has noise of its own."""
             places = (rows + first).tolist()
             generators = [torch.Generator().manual_seed(mix_seed(seed, 0, place, attempt)) for place in places]
+            condition = labels[rows]  # (B, 24), with positions (B, 72)
+            if (layouts := getattr(self.model, "layouts", None)) is not None:
+                seeds = [mix_seed(seed, 2, place, attempt) for place in places]
+                condition = take_positions(condition, layouts, seeds)
             denoise = guided_denoiser(
                 self.model,
                 self.schedule,
-                labels[rows],
+                condition,
                 target=self.preset.diffusion.target,
                 guidance_scale=plan.guidance_scale,
                 guidance_interval=(plan.guidance_from, plan.guidance_to),

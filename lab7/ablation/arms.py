@@ -30,7 +30,7 @@ class Arm:
 
 _OURS = (
     *("network=efficient", "schedule=shifted", "shift=5", "target=v", "loss_weighting=none", "normalise=deviation"),
-    *("timestep_sampling=stratified", "optimizer=muon", "weight_decay=0.01", "tokens_at=all"),
+    *("timestep_sampling=stratified", "optimizer=muon", "weight_decay=0.01", "tokens_at=all", "positions=false"),
 )
 _DRAW = ("sampler=dpm_solver_pp", "sampling.num_steps=12", "guidance_scale=3", "accept_threshold=0.4")
 _SMALL = ("image_size=32", "widths=96,128", "blocks=1,1", "epochs=4")  # ten minutes on one core
@@ -81,7 +81,7 @@ ARMS = _by_name(
     _report("guidance_4", "guidance scale 4", "guidance_scale=4", weights_from=BASELINE),
     _report("clamp_output", "output clamped once", "clamp=output", claim="turns white", weights_from=BASELINE),
     _report("clamp_x_0", "x_0 clamped at every step", "clamp=x_0", claim="turns white", weights_from=BASELINE),
-    Arm("laptop", "our own U-Net", (*_OURS, *_X_0, "timestep_sampling=logit_normal"), base="laptop", baseline=""),
+    Arm("laptop", "our own U-Net", (*_OURS, *_LOGIT, "positions=true"), base="laptop", baseline=""),
     _our("up_down", "condition in up- and down-sampling", "condition_at=up_down"),
     _our("up", "condition in up-sampling only", "condition_at=up", claim="a little worse"),
     _our("down", "condition in down-sampling only", "condition_at=down"),

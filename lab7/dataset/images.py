@@ -4,7 +4,6 @@ A picture that is shown or saved is a float tensor (3, H, W) in [-1, 1]; a pictu
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import io
 import os
@@ -32,11 +31,13 @@ class Pictures:
     """Pictures of one size and their labels, in the order of their file names.
 
     images: uint8 (N, 3, S, S), 0..255, sRGB. labels: uint8 (N, 24), multi-hot. names: N file names.
+    positions: uint8 (N, 48), see dataset/positions.py; None for a network that is not told them.
     """
 
     images: Tensor
     labels: Tensor
     names: list[str]
+    positions: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,7 +53,8 @@ class Pictures:
 
     def to(self, device: torch.device | str) -> "Pictures":
         """The same pictures on another device; nothing is copied if they are there already."""
-        return dataclasses.replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        positions = None if self.positions is None else self.positions.to(device)
+        return Pictures(self.images.to(device), self.labels.to(device), self.names, positions)
 
 
 def read_picture(path: Path | str, image_size: int | None = None) -> np.ndarray:

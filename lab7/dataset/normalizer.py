@@ -86,10 +86,13 @@ def epoch_order(num: int, epoch: int, seed: int) -> Tensor:
 def draw(
     pictures: Pictures, index: Tensor, normaliser: Normaliser, device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
-    """The batch at `index` (B,): x_0 float32 (B, 3, S, S) in model space and condition float32 (B, 24).
+    """The batch at `index` (B,): x_0 float32 (B, 3, S, S) in model space and condition float32 (B, 24), with positions
+    in units of the picture's side (B, 72).
 
     Both are on `device`. Pictures may be on any device; only the chosen ones travel, as uint8.
     """
     index = index.to(pictures.images.device)
     condition = pictures.labels[index].to(device, torch.float32)
+    if pictures.positions is not None:
+        condition = torch.cat([condition, pictures.positions[index].to(device) / 255], dim=1)
     return normaliser.to(device).encode(pictures.images[index].to(device)), condition

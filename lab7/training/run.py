@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -23,6 +23,8 @@ from lab7.dataset.conditions import held_out_pairs, load_list, without_pairs
 from lab7.dataset.images import Pictures, save_grid
 from lab7.dataset.layout import load_pictures
 from lab7.dataset.normalizer import fit_normaliser
+from lab7.dataset.positions import find_positions
+from lab7.efficient_unet import LAYOUTS
 from lab7.pipeline import Pipeline, build_model, make_schedule, save_weights, start_from, weights_file
 from lab7.training.lr_schedules import Plateau, ema_update, run_length
 from lab7.training.optimizers import make_optimizer
@@ -70,6 +72,9 @@ class Run:
         net, self.before, self.start = build_model(preset, plan.seed), UNTRAINED, None if state else self.start
         if self.start:
             self.before = self._load_start(net, self.start)
+        if self.pictures.positions is not None:
+            spread = torch.linspace(0, len(self.pictures) - 1, LAYOUTS).long()
+            cast(Tensor, net.layouts).copy_(self.pictures.positions[spread])
         self.net = net.to(device).to(memory_format=torch.channels_last)
         update = ema_update(plan.ema_decay)
         self.average = AveragedModel(net, multi_avg_fn=update, use_buffers=True) if plan.ema_decay else None
@@ -245,4 +250,6 @@ def _load_pictures(preset: Preset, data: Path | None) -> Pictures:
         pictures = pictures.chosen(without_pairs(pictures.labels, held_out_pairs()))
         if not len(pictures):
             raise UserError("holdout_pairs=true leaves no picture to train on; render more scenes, or set it to false")
+    if preset.model.network == "efficient" and preset.efficient.positions:
+        pictures = dataclasses.replace(pictures, positions=find_positions(pictures))
     return pictures

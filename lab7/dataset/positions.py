@@ -1,0 +1,58 @@
+"""Where objects stand, so that a network is told what to draw *and where*
+(Reed et al. 2016, "Learning what and where to draw").
+
+Positions of training pictures are found from the pictures alone. i-CLEVR builds a scene up: picture `_1` is `_0` with
+one object more, and `_2` has a third. So the object that a picture adds stands where it differs from the one before,
+and its class is the label that it adds. A picture to be drawn takes the positions of some training picture.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lab7.dataset.images import Pictures
+
+_FIRST = 256  # first pictures whose mean stands for the empty scene
+
+
+def find_positions(pictures: Pictures) -> Tensor:
+    """uint8 (N, 48): x of the 24 classes, then y, in 255ths of the picture's side from the left upper corner.
+
+    A class that is absent has 0, and so has every class of a picture whose scene is not built up one by one. A position
+    is the centre of mass of the squared difference from the picture before; of a scene's first picture from the mean of
+    first pictures. `pictures` must be in the order of their names, as load_pictures gives them.
+    """
+    labels, size = pictures.labels.long().cpu(), pictures.images.shape[-1]
+    axis, found = (torch.arange(size) + 0.5) / size, torch.zeros(len(labels), 2, labels.shape[1])
+    firsts = (labels.sum(dim=1) == 1).nonzero().flatten()
+    if not len(firsts):
+        return found.to(torch.uint8).flatten(1)
+    empty = pictures.images[firsts[:_FIRST]].float().mean(dim=0).cpu()  # (3, S, S)
+    scenes = [name.rpartition("_")[0] for name in pictures.names]
+    for index, label in enumerate(labels):
+        first = bool(label.sum() == 1)
+        added = label if first else label - labels[index - 1]  # (24,)
+        if not first and (scenes[index] != scenes[index - 1] or not found[index - 1].any()):
+            continue
+        if added.amin() < 0 or added.sum() != 1:
+            continue
+        before = empty if first else pictures.images[index - 1].float().cpu()
+        change = (pictures.images[index].float().cpu() - before).square().sum(dim=0)  # (S, S)
+        place = torch.stack([change.sum(dim=0) @ axis, change.sum(dim=1) @ axis]) / change.sum().clamp(min=1e-9)
+        found[index] = place[:, None] * added + (0 if first else found[index - 1])
+    return (found * 255).round().to(torch.uint8).flatten(1)
+
+
+def take_positions(labels: Tensor, layouts: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Labels (B, 24) -> labels and positions (B, 72) in units of the picture's side, each row's by its own seed: those
+    of one of the `layouts`, rows (K, 48) of find_positions, with as many objects. They are 0 where there is none."""
+    found, layouts = labels.new_zeros(len(labels), 2, labels.shape[1]), layouts.unflatten(1, (2, -1)).to(labels) / 255
+    counts = (layouts[:, 0] > 0).sum(dim=1)  # (K,)
+    for row, (asked, seed) in enumerate(zip(labels > 0, seeds, strict=True)):
+        fitting = (counts == asked.sum()).nonzero().flatten().tolist()
+        if asked.any() and fitting:
+            choice = torch.randint(len(fitting), (), generator=torch.Generator().manual_seed(seed))
+            chosen = layouts[fitting[choice]]  # (2, 24)
+            found[row][:, asked] = chosen[:, chosen[0] > 0]
+    return torch.cat([labels, found.flatten(1)], dim=1)
