@@ -172,7 +172,7 @@ class EfficientUNet(nn.Module):
 
         places, steps = range(len(widths)), list(pairwise(widths))
         if positions:
-            self.register_buffer("layouts", torch.zeros(LAYOUTS, 2 * num_classes, dtype=torch.uint8))
+            self.register_buffer("layouts", torch.zeros(LAYOUTS, 2 * num_classes))
         self.stem = conv(3 * patch**2, widths[0])
         self.down = nn.ModuleList(level("down", place) for place in places)
         self.shrink = nn.ModuleList(conv(a, b, 2, 2) for a, b in steps)

@@ -74,7 +74,7 @@ class Run:
             self.before = self._load_start(net, self.start)
         if self.pictures.positions is not None:
             spread = torch.linspace(0, len(self.pictures) - 1, LAYOUTS).long()
-            cast(Tensor, net.layouts).copy_(self.pictures.positions[spread])
+            cast(Tensor, net.layouts).copy_(self.pictures.positions[spread] / 255)
         self.net = net.to(device).to(memory_format=torch.channels_last)
         update = ema_update(plan.ema_decay)
         self.average = AveragedModel(net, multi_avg_fn=update, use_buffers=True) if plan.ema_decay else None
