@@ -19,6 +19,7 @@ from lab7.utils.files import UserError
 GROUP = 16  # channels that share one mean and deviation in a group norm
 HEAD = 32  # channels of an attention head
 SPREAD = 0.05  # deviation of the spot at an object's position, in units of the picture's side
+HEIGHT = 10  # of that spot, so that even small weights make it heard
 LAYOUTS = 1000  # training pictures whose positions are kept to draw with
 
 
@@ -238,13 +239,13 @@ def sinusoids(fraction: Tensor, width: int = 128) -> Tensor:
 
 
 def _spots(condition: Tensor, classes: int, side: int) -> Tensor | None:
-    """A soft spot where each object shall stand, at most 1: condition (B, 72) -> (B, 24, side, side)."""
+    """A soft spot where each object shall stand: condition (B, 72) -> (B, 24, side, side)."""
     if condition.shape[1] == classes:
         return None
     present, x, y = condition.unflatten(1, (3, classes)).unbind(1)  # (B, 24) each
     axis = (torch.arange(side, device=condition.device) + 0.5) / side
     across, along = (torch.exp(-0.5 * ((axis - at[..., None]) / SPREAD) ** 2) for at in (x, y))  # (B, 24, side)
-    return (present * (x > 0))[..., None, None] * along[..., :, None] * across[..., None, :]
+    return HEIGHT * (present * (x > 0))[..., None, None] * along[..., :, None] * across[..., None, :]
 
 
 def _check(image_size: int, patch: int, widths: Sequence[int], blocks: Sequence[int]) -> None:

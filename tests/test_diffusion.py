@@ -152,6 +152,14 @@ def test_conditions_are_dropped_whole_at_the_asked_rate():
     assert drop_condition(condition, 0.0, torch.Generator()) is condition
 
 
+def test_positions_are_dropped_alone_as_often_as_whole_conditions():
+    dropped = drop_condition(torch.ones(4000, 72), 0.2, torch.Generator().manual_seed(1)).view(-1, 3, 24)
+    assert set(dropped.sum(dim=2).unique().tolist()) == {0.0, 24.0}
+    classes, places = dropped[:, 0, 0] > 0, dropped[:, 1, 0] > 0
+    assert abs((~classes).float().mean() - 0.2) < 0.02 and not (places & ~classes).any()
+    assert abs((classes & ~places).float().mean() - 0.16) < 0.02
+
+
 def test_an_unknown_target_is_refused():
     x_0, eps, _ = batch()
     t = torch.ones(4, dtype=torch.int64)

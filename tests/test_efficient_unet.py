@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from lab7.config import get_preset
-from lab7.efficient_unet import HEAD, Attention, EfficientUNet, sinusoids
+from lab7.efficient_unet import HEAD, LAYOUTS, Attention, EfficientUNet, sinusoids
 from lab7.pipeline import build_model
 from lab7.utils.files import UserError
 
@@ -175,3 +175,22 @@ def test_inner_matrices_are_those_between_stem_and_head():
 def test_sizes_that_do_not_fit_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         small(**options)
+
+
+def test_a_position_changes_the_answer_most_where_it_is():
+    model = woken(small(positions=True))
+    x_t, t, condition = inputs()
+    places = torch.zeros(2, 48)
+    places[0, [0, 24]] = torch.tensor([0.2, 0.3])  # x and y of class 0, in the first picture
+    with torch.no_grad():
+        anywhere = model(x_t, t, condition)
+        assert torch.allclose(anywhere, model(x_t, t, torch.cat([condition, 0 * places], dim=1)), atol=1e-6)
+        change = (model(x_t, t, torch.cat([condition, places], dim=1)) - anywhere).abs().mean(dim=1)  # (2, 32, 32)
+    assert change[0].max() > 1e-3 and change[1].max() < 1e-5, "it concerns the picture of its row alone"
+    near, far = change[0, 6:14, 2:10].mean(), change[0, 22:, 20:].mean()  # around (6, 10), and the opposite corner
+    assert near > 1.5 * far
+
+
+def test_only_with_positions_are_there_layouts():
+    assert small(positions=True).layouts.shape == (LAYOUTS, 48) and not hasattr(small(), "layouts")
+    assert not [name for name, _ in small(positions=True, condition_at="none").named_parameters() if "spots" in name]

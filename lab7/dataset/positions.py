@@ -46,7 +46,7 @@ def find_positions(pictures: Pictures) -> Tensor:
 
 def take_positions(labels: Tensor, layouts: Tensor, seeds: Sequence[int]) -> Tensor:
     """Labels (B, 24) -> labels and positions (B, 72) in units of the picture's side, each row's by its own seed: those
-    of one of the `layouts` (K, 48), positions of training pictures, with as many objects. They are 0 where there is none."""
+    of one of the `layouts` (K, 48), positions in training pictures, with as many objects; 0 if there is none."""
     found, layouts = labels.new_zeros(len(labels), 2, labels.shape[1]), layouts.unflatten(1, (2, -1))
     counts = (layouts[:, 0] > 0).sum(dim=1)  # (K,)
     for row, (asked, seed) in enumerate(zip(labels > 0, seeds, strict=True)):

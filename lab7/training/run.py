@@ -24,7 +24,6 @@ from lab7.dataset.images import Pictures, save_grid
 from lab7.dataset.layout import load_pictures
 from lab7.dataset.normalizer import fit_normaliser
 from lab7.dataset.positions import find_positions
-from lab7.efficient_unet import LAYOUTS
 from lab7.pipeline import Pipeline, build_model, make_schedule, save_weights, start_from, weights_file
 from lab7.training.lr_schedules import Plateau, ema_update, run_length
 from lab7.training.optimizers import make_optimizer
@@ -73,8 +72,9 @@ class Run:
         if self.start:
             self.before = self._load_start(net, self.start)
         if self.pictures.positions is not None:
-            spread = torch.linspace(0, len(self.pictures) - 1, LAYOUTS).long()
-            cast(Tensor, net.layouts).copy_(self.pictures.positions[spread] / 255)
+            kept = cast(Tensor, net.layouts)
+            spread = torch.linspace(0, len(self.pictures) - 1, len(kept)).long()
+            kept.copy_(self.pictures.positions[spread] / 255)
         self.net = net.to(device).to(memory_format=torch.channels_last)
         update = ema_update(plan.ema_decay)
         self.average = AveragedModel(net, multi_avg_fn=update, use_buffers=True) if plan.ema_decay else None
