@@ -25,20 +25,20 @@ from lab7 import diffusion
 from lab7.ablation.evaluate import LISTS, score
 from lab7.config import get_preset, override
 from lab7.dataset.conditions import load_list
-from lab7.dataset.layout import load_pictures
 from lab7.dataset.normalizer import draw, epoch_order, fit_normaliser
 from lab7.judge.networks import default_judge, second_judge
 from lab7.pipeline import Pipeline, build_model, make_schedule
 from lab7.training.lr_schedules import ema_update
 from lab7.training.optimizers import make_optimizer
-from lab7.utils.files import data_dir, shipped_dir, write_json
+from lab7.training.run import keep_layouts, training_pictures
+from lab7.utils.files import shipped_dir, write_json
 from lab7.utils.provenance import choose_precision, provenance
 
 RECORD = shipped_dir() / "runs" / "recipes.json"
 STUDENTS = (
     *("schedule=cosine", "target=eps", "loss_weighting=none", "timestep_sampling=uniform", "drop_probability=0"),
     *("optimizer=adamw", "learning_rate=1e-4", "weight_decay=0.01", "batch_size=32", "ema_decay=0", "precision=fp32"),
-    *("normalise=plain", "guidance_scale=1", "t_end=0"),
+    *("normalise=plain", "guidance_scale=1", "t_end=0", "positions=false"),
 )
 
 
@@ -81,7 +81,8 @@ def main(
     torch.manual_seed(seed)
     net = StudentsUNet() if recipe == "students" else build_model(preset, seed)
     plan, goal = preset.train, preset.diffusion
-    pictures = load_pictures(data_dir(), preset.data.image_size)
+    pictures = training_pictures(preset)
+    keep_layouts(net, pictures)
     normaliser, schedule = fit_normaliser(pictures.images, preset.data.normalise), make_schedule(preset)
     optimizer = make_optimizer(plan, net)
     average = AveragedModel(net, multi_avg_fn=ema_update(plan.ema_decay)) if plan.ema_decay else None

@@ -16,6 +16,7 @@ _NAMES = {
     "dataset.normalizer": "draw fit_normaliser",
     "dataset.layout": "load_pictures describe",
     "dataset.images": "save_gif",
+    "dataset.positions": "find_positions",
     "training.loop": "train",
     "ablation.workspace": "open_workspace",
     "ablation.evaluate": "found_objects as_stored",

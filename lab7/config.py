@@ -96,6 +96,7 @@ class SamplingConfig:
     guidance_scale: NotNegative = 2.0  # 1: the plain conditional model
     guidance_from: Share = 0.0  # guidance acts where t / T is at least this
     guidance_to: Share = 1.0  # and at most this
+    place_objects: bool = True  # each at a position drawn from training pictures, if the network is told positions
     clamp: Literal["none", "output", "x_0"] = "none"  # pixels to [-1, 1]: of the drawn picture, or of each x_0
     draw_precision: Precision = "auto"  # of the network
     num_candidates: Annotated[int, Range(1, 1000)] = 1  # best of n: pictures drawn at most for each one kept

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lab7.schedule import NoiseSchedule
+from lab7.vocabulary import CLASSES
 
 TARGETS = ("eps", "x_0", "v")
-NUM_CLASSES = 24
 
 Model = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x_t (B, 3, S, S), t (B,) int64 in 1..T, condition (B, 24)) -> (B, 3, S, S); condition (B, 72) with positions"""
@@ -65,9 +65,9 @@ def drop_condition(condition: Tensor, probability: float, generator: torch.Gener
     if probability <= 0:
         return condition
     keep = torch.rand(condition.shape[0], 1, generator=generator, device=condition.device) >= probability
-    if condition.shape[1] > NUM_CLASSES:
+    if condition.shape[1] > len(CLASSES):
         stay = torch.rand(condition.shape[0], 1, generator=generator, device=condition.device) >= probability
-        condition = torch.cat([condition[:, :NUM_CLASSES], condition[:, NUM_CLASSES:] * stay], dim=1)
+        condition = torch.cat([condition[:, : len(CLASSES)], condition[:, len(CLASSES) :] * stay], dim=1)
     return condition * keep
 
 

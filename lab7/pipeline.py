@@ -134,7 +134,7 @@ class Pipeline:
             places = (rows + first).tolist()
             generators = [torch.Generator().manual_seed(mix_seed(seed, 0, place, attempt)) for place in places]
             condition = labels[rows]  # (B, 24), with positions (B, 72)
-            if (layouts := getattr(self.model, "layouts", None)) is not None:
+            if plan.place_objects and (layouts := getattr(self.model, "layouts", None)) is not None:
                 seeds = [mix_seed(seed, 2, place, attempt) for place in places]
                 condition = take_positions(condition, layouts, seeds)
             denoise = guided_denoiser(

@@ -65,16 +65,13 @@ class Run:
             raise UserError(f"{reason}; start them by `accelerate launch`, or unset WORLD_SIZE") from None
         self.main, device, plan = self.accelerator.is_main_process, self.accelerator.device, preset.train
         self.progress, self.precision = self.progress and self.main, choose_precision(device, plan.precision)
-        self.pictures = _load_pictures(preset, self.data).to(device)
+        self.pictures = training_pictures(preset, self.data).to(device)
         self.length = run_length(plan, len(self.pictures))
 
         net, self.before, self.start = build_model(preset, plan.seed), UNTRAINED, None if state else self.start
         if self.start:
             self.before = self._load_start(net, self.start)
-        if self.pictures.positions is not None:
-            kept = cast(Tensor, net.layouts)
-            spread = torch.linspace(0, len(self.pictures) - 1, len(kept)).long()
-            kept.copy_(self.pictures.positions[spread] / 255)
+        keep_layouts(net, self.pictures)
         self.net = net.to(device).to(memory_format=torch.channels_last)
         update = ema_update(plan.ema_decay)
         self.average = AveragedModel(net, multi_avg_fn=update, use_buffers=True) if plan.ema_decay else None
@@ -244,7 +241,8 @@ class Run:
             tqdm.write(f"{self.folder.name}: {line}", file=sys.stderr)  # stdout is for results
 
 
-def _load_pictures(preset: Preset, data: Path | None) -> Pictures:
+def training_pictures(preset: Preset, data: Path | None = None) -> Pictures:
+    """The pictures in `data` that the preset trains on, with positions if its network is told them."""
     pictures = load_pictures(data or data_dir(), preset.data.image_size)
     if preset.data.holdout_pairs:
         pictures = pictures.chosen(without_pairs(pictures.labels, held_out_pairs()))
@@ -253,3 +251,11 @@ def _load_pictures(preset: Preset, data: Path | None) -> Pictures:
     if preset.model.network == "efficient" and preset.efficient.positions:
         pictures = dataclasses.replace(pictures, positions=find_positions(pictures))
     return pictures
+
+
+def keep_layouts(net: torch.nn.Module, pictures: Pictures) -> None:
+    """Give a network that is told positions those of some pictures, spread over all, to draw with."""
+    if pictures.positions is not None:
+        layouts = cast(Tensor, net.layouts)
+        spread = torch.linspace(0, len(pictures) - 1, len(layouts)).long()
+        layouts.copy_(pictures.positions[spread] / 255)

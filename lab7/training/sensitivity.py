@@ -13,9 +13,9 @@ from torch import Tensor
 
 from lab7.dataset.images import Pictures
 from lab7.dataset.normalizer import draw
-from lab7.diffusion import NUM_CLASSES
 from lab7.diffusion_classifier import class_error_ratio, errors
 from lab7.pipeline import Pipeline
+from lab7.vocabulary import CLASSES
 
 NOISE = 0.86  # deviation of the noise in [-1, 1] units at 64x64, the same with any normalisation
 NOISES = 2  # of each picture
@@ -37,7 +37,7 @@ def condition_sensitivity(pipeline: Pipeline, pictures: Pictures) -> Tensor:
     parts = []
     for index in chosen.split(_BATCH):
         x_0, condition = draw(pictures, index, pipeline.normaliser, pipeline.device)
-        condition = condition[:, :NUM_CLASSES]  # without positions
+        condition = condition[:, : len(CLASSES)]  # without positions
         pair = errors(pipeline.model, pipeline.schedule, x_0, condition, eps, target=target, log_snr=log_snr)
         ratios = torch.where(condition > 0, class_error_ratio(*pair), 0)  # (B, 24)
         parts.append(ratios.sum(dim=1) / condition.sum(dim=1))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lab7.dataset.images import Pictures
+from lab7.dataset.images import Pictures, to_float
 from lab7.dataset.layout import load_pictures
 from lab7.dataset.positions import find_positions, take_positions
 from lab7.dataset.synthetic import write_synthetic
@@ -58,8 +58,8 @@ def test_in_rendered_pictures_the_objects_own_colour_is_there(tmp_path):
     pictures = load_pictures(tmp_path)
     found, right = find_positions(pictures).view(-1, 2, 24), []
     assert torch.equal(found[:, 0] > 0, pictures.labels > 0)
-    for image, labels, (x, y) in zip(pictures.images / 127.5 - 1, pictures.labels, found * 64 // 255, strict=True):
-        colours, _ = nearest_colour(image)  # (64, 64)
+    for image, labels, (x, y) in zip(pictures.images, pictures.labels, found.int() * 64 // 255, strict=True):
+        colours, _ = nearest_colour(to_float(image))  # (64, 64)
         coloured = [index for index in labels.nonzero().flatten().tolist() if not CLASSES[index].startswith("gray")]
         right += [int(colours[y[index], x[index]]) == index % 8 for index in coloured]
     assert sum(right) > 0.95 * len(right) > 100
