@@ -189,7 +189,7 @@ class EfficientUNet(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         x = F.pixel_unshuffle(x_t, self.patch)  # (B, 48, 16, 16)
-        spots = _spots(condition, self.num_classes, x.shape[-1])  # (B, 24, 16, 16)
+        spots = _spots(condition, self.num_classes, x.shape[-1]) if hasattr(self, "layouts") else None
         condition = condition[:, : self.num_classes]
         time = self.time(sinusoids(t / self.num_steps))  # (B, E)
         both = F.silu(time if self.label is None else time + self.label(condition))  # (B, E): time and label
@@ -238,10 +238,9 @@ def sinusoids(fraction: Tensor, width: int = 128) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def _spots(condition: Tensor, classes: int, side: int) -> Tensor | None:
-    """A soft spot where each object shall stand: condition (B, 72) -> (B, 24, side, side)."""
-    if condition.shape[1] == classes:
-        return None
+def _spots(condition: Tensor, classes: int, side: int) -> Tensor:
+    """A soft spot where each object shall stand: condition (B, 72) or (B, 24) -> (B, 24, side, side)."""
+    condition = F.pad(condition, (0, 3 * classes - condition.shape[1]))
     present, x, y = condition.unflatten(1, (3, classes)).unbind(1)  # (B, 24) each
     axis = (torch.arange(side, device=condition.device) + 0.5) / side
     across, along = (torch.exp(-0.5 * ((axis - at[..., None]) / SPREAD) ** 2) for at in (x, y))  # (B, 24, side)
