@@ -27,11 +27,11 @@ from lab7.utils.files import UserError, write_json
 from lab7.utils.provenance import provenance
 
 PLANS = (
-    *(f"ddim:time:{steps}:0.25" for steps in (4, 8, 12)),
-    "ddpm:time:25:0.25",
-    *(f"dpm_solver_pp:time:{steps}:0.25" for steps in (4, 6, 8, 12)),
-    *(f"sde_dpm_solver_pp:time:{steps}:0.25" for steps in (4, 6, 8, 12)),
-    *(f"sde_dpm_solver_pp:time:8:0.25:2:{candidates}" for candidates in (2, 4, 8)),
+    *(f"ddim:time:{steps}:0.25:1.5" for steps in (4, 8, 12)),
+    "ddpm:time:25:0.25:1.5",
+    *(f"dpm_solver_pp:time:{steps}:0.25:1.5" for steps in (4, 8, 12)),
+    *(f"sde_dpm_solver_pp:time:{steps}:0.25:1.5" for steps in (4, 8, 12)),
+    *(f"sde_dpm_solver_pp:time:8:0.25:1.5:{candidates}" for candidates in (2, 4)),
 )
 KEPT = ("top_k", "exact", "duplicated", "exact_without_duplicates")
 
