@@ -30,8 +30,9 @@ from benchmarks.record import write_record
 from lab7.ablation.evaluate import LISTS, score_run
 from lab7.ablation.sweep import Job, plan_jobs, run_jobs
 from lab7.config import Preset, SamplingConfig, get_preset, override
-from lab7.dataset.layout import describe, load_pictures
+from lab7.dataset.layout import describe
 from lab7.dataset.normalizer import fit_normaliser
+from lab7.dataset.positions import layouts_of, training_pictures
 from lab7.dataset.synthetic import write_synthetic
 from lab7.judge.networks import default_judge, second_judge
 from lab7.pipeline import build_model, save_weights
@@ -255,9 +256,10 @@ def save_average(folder: Path, preset: Preset, out: Path) -> None:
             average.pop("n_averaged", None)
             net = build_model(preset)
             net.load_state_dict(average)
-            images = load_pictures(data_dir(), preset.data.image_size).images
+            pictures = training_pictures(preset)
             weights = Path(temporary) / "weights.safetensors"
-            save_weights(weights, net, fit_normaliser(images, preset.data.normalise), preset)
+            normaliser = fit_normaliser(pictures.images, preset.data.normalise)
+            save_weights(weights, net, normaliser, preset, layouts_of(pictures))
         packed = gzip.compress(weights.read_bytes(), 1)
     for number, start in enumerate(range(0, len(packed), PART)):
         (out / f"best.safetensors.gz.{number}").write_bytes(packed[start : start + PART])

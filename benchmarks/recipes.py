@@ -26,11 +26,11 @@ from lab7.ablation.evaluate import LISTS, score
 from lab7.config import get_preset, override
 from lab7.dataset.conditions import load_list
 from lab7.dataset.normalizer import draw, epoch_order, fit_normaliser
+from lab7.dataset.positions import layouts_of, training_pictures
 from lab7.judge.networks import default_judge, second_judge
 from lab7.pipeline import Pipeline, build_model, make_schedule
 from lab7.training.lr_schedules import ema_update
 from lab7.training.optimizers import make_optimizer
-from lab7.training.run import keep_layouts, training_pictures
 from lab7.utils.files import shipped_dir, write_json
 from lab7.utils.provenance import choose_precision, provenance
 
@@ -82,7 +82,6 @@ def main(
     net = StudentsUNet() if recipe == "students" else build_model(preset, seed)
     plan, goal = preset.train, preset.diffusion
     pictures = training_pictures(preset)
-    keep_layouts(net, pictures)
     normaliser, schedule = fit_normaliser(pictures.images, preset.data.normalise), make_schedule(preset)
     optimizer = make_optimizer(plan, net)
     average = AveragedModel(net, multi_avg_fn=ema_update(plan.ema_decay)) if plan.ema_decay else None
@@ -118,7 +117,7 @@ def main(
         spent += seconds
         bar.update(seconds)
         if spent >= budget * (len(curve["marks"]) + 1) / marks:
-            pipeline, accuracy = Pipeline(drawn, schedule, normaliser, preset), {}
+            pipeline, accuracy = Pipeline(drawn, schedule, normaliser, preset, layouts=layouts_of(pictures)), {}
             for name in LISTS:
                 found = score(pipeline, judge, load_list(name), samples=samples, second=second)
                 accuracy[name] = {key: found[key] for key in ("top_k", "exact")}

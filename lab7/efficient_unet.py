@@ -18,9 +18,7 @@ from lab7.utils.files import UserError
 
 GROUP = 16  # channels that share one mean and deviation in a group norm
 HEAD = 32  # channels of an attention head
-SPREAD = 0.05  # deviation of the spot at an object's position, in units of the picture's side
-HEIGHT = 10  # of that spot, so that even small weights make it heard
-LAYOUTS = 1000  # training pictures whose positions are kept to draw with
+SPREAD, HEIGHT = 0.05, 10  # of the spot at an object's position: deviation in units of the picture's side; its highest
 
 
 def conv(in_channels: int, out_channels: int, size: int = 3, stride: int = 1, zero: bool = False) -> nn.Conv2d:
@@ -131,10 +129,9 @@ class EfficientUNet(nn.Module):
     """Predicts noise, picture or velocity: (x_t (B, 3, S, S), t (B,) in 1..T, condition (B, 24)) -> (B, 3, S, S).
 
     A condition of zeros means none. With `positions` it may be (B, 72): the classes, then x and y of each in units of
-    the picture's side, or 0 for anywhere; `layouts` are positions to draw with (see dataset/positions.py). The time
-    enters every block. The label enters the blocks that `condition_at` names: those on the way "down", "up", both
-    ("up_down"), those of the lowest level ("hidden") or none ("none"). With `embeddings` "shared" the blocks of a level
-    share their modulation on both ways. Raises UserError for an image_size
+    the picture's side, or 0 for anywhere. The time enters every block. The label enters the blocks that `condition_at`
+    names: those on the way "down", "up", both ("up_down"), those of the lowest level ("hidden") or none ("none"). With
+    `embeddings` "shared" the blocks of a level share their modulation on both ways. Raises UserError for an image_size
     that patches and levels do not divide, for widths that 32 does not divide, and for widths and blocks of unequal
     number.
     """
@@ -158,7 +155,7 @@ class EfficientUNet(nn.Module):
         super().__init__()
         _check(image_size, patch, widths, blocks)
         self.num_steps, self.patch, self.condition_at, self.lowest = num_steps, patch, condition_at, len(widths) - 1
-        self.num_classes = num_classes
+        self.num_classes, self.positions = num_classes, positions
         self.time = nn.Sequential(nn.Linear(128, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.label = nn.Linear(num_classes, embedding, bias=False) if condition_at != "none" else None
         tokens = tokens and condition_at != "none"
@@ -172,8 +169,6 @@ class EfficientUNet(nn.Module):
             return Level(widths[place], blocks[place], embedding, lowest, embedding * with_tokens, scale_by, spots)
 
         places, steps = range(len(widths)), list(pairwise(widths))
-        if positions:
-            self.register_buffer("layouts", torch.zeros(LAYOUTS, 2 * num_classes))
         self.stem = conv(3 * patch**2, widths[0])
         self.down = nn.ModuleList(level("down", place) for place in places)
         self.shrink = nn.ModuleList(conv(a, b, 2, 2) for a, b in steps)
@@ -189,7 +184,7 @@ class EfficientUNet(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         x = F.pixel_unshuffle(x_t, self.patch)  # (B, 48, 16, 16)
-        spots = _spots(condition, self.num_classes, x.shape[-1]) if hasattr(self, "layouts") else None
+        spots = _spots(condition, self.num_classes, x.shape[-1]) if self.positions else None
         condition = condition[:, : self.num_classes]
         time = self.time(sinusoids(t / self.num_steps))  # (B, E)
         both = F.silu(time if self.label is None else time + self.label(condition))  # (B, E): time and label
@@ -240,8 +235,8 @@ def sinusoids(fraction: Tensor, width: int = 128) -> Tensor:
 
 def _spots(condition: Tensor, classes: int, side: int) -> Tensor:
     """A soft spot where each object shall stand: condition (B, 72) or (B, 24) -> (B, 24, side, side)."""
-    condition = F.pad(condition, (0, 3 * classes - condition.shape[1]))
-    present, x, y = condition.unflatten(1, (3, classes)).unbind(1)  # (B, 24) each
+    whole = F.pad(condition, (0, 3 * classes - condition.shape[1]))  # (B, 72)
+    present, x, y = whole.unflatten(1, (3, classes)).unbind(1)  # (B, 24) each
     axis = (torch.arange(side, device=condition.device) + 0.5) / side
     across, along = (torch.exp(-0.5 * ((axis - at[..., None]) / SPREAD) ** 2) for at in (x, y))  # (B, 24, side)
     return HEIGHT * (present * (x > 0))[..., None, None] * along[..., :, None] * across[..., None, :]

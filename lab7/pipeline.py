@@ -26,6 +26,7 @@ from lab7.unet import UNet
 from lab7.utils.files import UserError, read_json, sha256, short, write_bytes
 from lab7.utils.provenance import choose_precision
 from lab7.utils.seeds import mix_seed
+from lab7.vocabulary import CLASSES
 
 RATING_NOISES = 2  # noises in which a candidate is rated
 
@@ -49,10 +50,13 @@ def make_schedule(preset: Preset) -> NoiseSchedule:
     return NoiseSchedule(plan.schedule, plan.num_steps, shift=plan.shift)
 
 
-def save_weights(path: Path | str, model: nn.Module, normaliser: Normaliser, preset: Preset) -> None:
-    """Write weights in float16 (in float32 where one is too large for it), normaliser and configuration as one
+def save_weights(
+    path: Path | str, model: nn.Module, normaliser: Normaliser, preset: Preset, layouts: Tensor | None = None
+) -> None:
+    """Write weights in float16 (in float32 where one is too large for it), layouts, normaliser and configuration as one
     safetensors file, atomically."""
-    tensors = {name: v.detach().cpu().contiguous() for name, v in model.state_dict().items()}
+    state = model.state_dict() | ({} if layouts is None else {"layouts": layouts})
+    tensors = {name: v.detach().cpu().contiguous() for name, v in state.items()}
     halves = {name: v.half() for name, v in tensors.items() if v.is_floating_point()}
     tensors |= {name: half for name, half in halves.items() if half.isfinite().all()}
     tensors |= {f"normaliser.{key}": value for key, value in normaliser.state().items()}
@@ -68,6 +72,7 @@ class Pipeline:
     normaliser: Normaliser
     preset: Preset
     path: Path | None = None
+    layouts: Tensor | None = None  # (K, 48), see dataset/positions.py; None for a network that is not told positions
 
     @property
     def device(self) -> torch.device:
@@ -134,9 +139,9 @@ class Pipeline:
             places = (rows + first).tolist()
             generators = [torch.Generator().manual_seed(mix_seed(seed, 0, place, attempt)) for place in places]
             condition = labels[rows]  # (B, 24), with positions (B, 72)
-            if plan.place_objects and (layouts := getattr(self.model, "layouts", None)) is not None:
+            if plan.place_objects and self.layouts is not None:
                 seeds = [mix_seed(seed, 2, place, attempt) for place in places]
-                condition = take_positions(condition, layouts, seeds)
+                condition = take_positions(condition, self.layouts, seeds)
             denoise = guided_denoiser(
                 self.model,
                 self.schedule,
@@ -176,14 +181,19 @@ def load_pipeline(path: Path | str, device: str | torch.device = "cpu") -> Pipel
         preset = config.from_dict(json.loads(metadata["lab7"]), where=short(path))
         normaliser = Normaliser.from_state({key: tensors.pop(f"normaliser.{key}") for key in ("mean", "std")})
         model, size = build_model(preset), preset.data.image_size
+        layouts = tensors.pop("layouts") if getattr(model, "positions", False) else None
         model.load_state_dict(tensors)
+        if layouts is not None and layouts.shape[1:] != (2 * len(CLASSES),):
+            raise ValueError(f"its positions are of shape {tuple(layouts.shape)}")
         if normaliser.mean.shape != (3, size, size) or normaliser.std.shape != ():
             raise ValueError(f"its mean picture is not of {size}x{size} pixels")
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise _not_ours(path, error) from None
     model = model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     schedule = make_schedule(preset).to(device)
-    return Pipeline(model, schedule, normaliser.to(device), preset, path)
+    return Pipeline(
+        model, schedule, normaliser.to(device), preset, path, None if layouts is None else layouts.to(device)
+    )
 
 
 def start_from(model: nn.Module, path: Path | str) -> tuple[Path, list[str]]:

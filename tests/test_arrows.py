@@ -20,7 +20,7 @@ BELOW = {
     "samplers": "schedule diffusion",
     "dataset": "utils vocabulary config",
     "diffusion_classifier": "vocabulary schedule diffusion",
-    "pipeline": "utils config dataset schedule unet efficient_unet samplers diffusion_classifier",
+    "pipeline": "utils vocabulary config dataset schedule unet efficient_unet samplers diffusion_classifier",
     "training": "utils vocabulary config dataset schedule diffusion diffusion_classifier pipeline",
     "judge": "utils vocabulary config dataset",
     "plots": "utils vocabulary dataset unet judge",

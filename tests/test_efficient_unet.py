@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from lab7.config import get_preset
-from lab7.efficient_unet import HEAD, LAYOUTS, Attention, EfficientUNet, _spots, sinusoids
+from lab7.efficient_unet import HEAD, Attention, EfficientUNet, _spots, sinusoids
 from lab7.pipeline import build_model
 from lab7.utils.files import UserError
 
@@ -199,6 +199,7 @@ def test_a_position_changes_the_answer_for_its_picture_alone():
     assert change[0].max() > 1e-3 and change[1].max() < 1e-5
 
 
-def test_only_with_positions_are_there_layouts():
-    assert small(positions=True).layouts.shape == (LAYOUTS, 48) and not hasattr(small(), "layouts")
+def test_spots_enter_only_where_the_label_does():
+    assert [name for name, _ in small(positions=True).named_parameters() if "spots" in name]
+    assert not [name for name, _ in small().named_parameters() if "spots" in name]
     assert not [name for name, _ in small(positions=True, condition_at="none").named_parameters() if "spots" in name]

@@ -181,3 +181,14 @@ def test_a_picture_with_a_large_error_is_drawn_again(pipeline):
     best, least = drawn(1e-30)
     changed = (once != best).flatten(1).any(dim=1)
     assert changed.any() and (least < errors)[changed].all() and torch.equal(least[~changed], errors[~changed])
+
+
+@pytest.mark.parametrize("layouts", [None, torch.zeros(5, 7)])
+def test_weights_of_a_network_that_is_told_positions_hold_layouts(pipeline, tmp_path, layouts):
+    preset = override(pipeline.preset, ["network=efficient", "positions=true"])
+    path, normaliser = tmp_path / "told.safetensors", Normaliser(torch.zeros(3, 32, 32), torch.tensor(1.0))
+    save_weights(path, build_model(preset), normaliser, preset, torch.full((5, 48), 0.5))
+    assert load_pipeline(path).layouts.shape == (5, 48)
+    save_weights(path, build_model(preset), normaliser, preset, layouts)
+    with pytest.raises(UserError, match=r"told\.safetensors: not weights"):
+        load_pipeline(path)

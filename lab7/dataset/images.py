@@ -49,7 +49,8 @@ class Pictures:
     def chosen(self, kept: Tensor) -> "Pictures":
         """The pictures where `kept`, bool (N,), is true."""
         names = [name for name, keep in zip(self.names, kept.tolist(), strict=True) if keep]
-        return Pictures(self.images[kept], self.labels[kept], names)
+        positions = None if self.positions is None else self.positions[kept]
+        return Pictures(self.images[kept], self.labels[kept], names, positions)
 
     def to(self, device: torch.device | str) -> "Pictures":
         """The same pictures on another device; nothing is copied if they are there already."""

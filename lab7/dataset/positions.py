@@ -6,14 +6,33 @@ one object more, and `_2` has a third. So the object that a picture adds stands 
 and its class is the label that it adds. A picture to be drawn takes the positions of some training picture.
 """
 
+import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from lab7.config import Preset
+from lab7.dataset.conditions import held_out_pairs, without_pairs
 from lab7.dataset.images import Pictures
+from lab7.dataset.layout import load_pictures
+from lab7.utils.files import UserError, data_dir
 
+LAYOUTS = 1000  # training pictures whose positions are kept to draw with
 _FIRST = 256  # first pictures whose mean stands for the empty scene
+
+
+def training_pictures(preset: Preset, data: Path | None = None) -> Pictures:
+    """The pictures in `data` that the preset trains on, with positions if its network is told them."""
+    pictures = load_pictures(data or data_dir(), preset.data.image_size)
+    if preset.data.holdout_pairs:
+        pictures = pictures.chosen(without_pairs(pictures.labels, held_out_pairs()))
+        if not len(pictures):
+            raise UserError("holdout_pairs=true leaves no picture to train on; render more scenes, or set it to false")
+    if preset.model.network == "efficient" and preset.efficient.positions:
+        pictures = dataclasses.replace(pictures, positions=find_positions(pictures))
+    return pictures
 
 
 def find_positions(pictures: Pictures) -> Tensor:
@@ -26,8 +45,6 @@ def find_positions(pictures: Pictures) -> Tensor:
     labels, size = pictures.labels.long().cpu(), pictures.images.shape[-1]
     axis, found = (torch.arange(size) + 0.5) / size, torch.zeros(len(labels), 2, labels.shape[1])
     firsts = (labels.sum(dim=1) == 1).nonzero().flatten()
-    if not len(firsts):
-        return found.to(torch.uint8).flatten(1)
     empty = pictures.images[firsts[:_FIRST]].float().mean(dim=0).cpu()  # (3, S, S)
     scenes = [name.rpartition("_")[0] for name in pictures.names]
     for index, label in enumerate(labels):
@@ -42,6 +59,13 @@ def find_positions(pictures: Pictures) -> Tensor:
         place = torch.stack([change.sum(dim=0) @ axis, change.sum(dim=1) @ axis]) / change.sum().clamp(min=1e-9)
         found[index] = place[:, None] * added + (0 if first else found[index - 1])
     return (found * 255).round().to(torch.uint8).flatten(1)
+
+
+def layouts_of(pictures: Pictures) -> Tensor | None:
+    """Positions of LAYOUTS pictures, spread over all, to draw with: (LAYOUTS, 48) in units of the picture's side."""
+    if pictures.positions is None:
+        return None
+    return pictures.positions[torch.linspace(0, len(pictures) - 1, LAYOUTS).long()] / 255
 
 
 def take_positions(labels: Tensor, layouts: Tensor, seeds: Sequence[int]) -> Tensor:

@@ -21,21 +21,17 @@ def count_blobs(images: Tensor) -> Tensor:
     """How many blobs of each of COLOURS a picture holds: (N, 3, 64, 64) in [-1, 1] -> int64 (N, 8), 0 for gray."""
     from scipy import ndimage  # here, for it takes half a second to import
 
+    paint = torch.from_numpy(REFLECTANCE).float()
+    hues = F.normalize(paint - paint.mean(dim=1, keepdim=True), dim=1)  # (8, 3), 0 for gray
     counts = torch.zeros(len(images), len(COLOURS), dtype=torch.int64)
-    for index, image in enumerate(images):
-        nearest, colourful = nearest_colour(image)
+    for index, image in enumerate(images.float() / 2 + 0.5):
+        chroma = image - image.mean(dim=0, keepdim=True)  # (3, 64, 64)
+        nearest = torch.einsum("kc,chw->khw", hues, chroma).argmax(dim=0)  # (64, 64)
+        colourful = chroma.norm(dim=0) > COLOURFUL
         for colour in nearest[colourful].unique().tolist():
             parts, _ = ndimage.label((colourful & (nearest == colour)).numpy(), structure=np.ones((3, 3)))
             counts[index, colour] = int((np.bincount(parts.ravel())[1:] >= SMALLEST).sum())
     return counts
-
-
-def nearest_colour(image: Tensor) -> tuple[Tensor, Tensor]:
-    """A picture (3, 64, 64) in [-1, 1] -> of each pixel the nearest of COLOURS, and whether it has a colour."""
-    paint, image = torch.from_numpy(REFLECTANCE).float(), image.float() / 2 + 0.5
-    hues = F.normalize(paint - paint.mean(dim=1, keepdim=True), dim=1)  # (8, 3), 0 for gray
-    chroma = image - image.mean(dim=0, keepdim=True)  # (3, 64, 64)
-    return torch.einsum("kc,chw->khw", hues, chroma).argmax(dim=0), chroma.norm(dim=0) > COLOURFUL  # (64, 64) each
 
 
 def has_duplicate(images: Tensor, labels: Tensor) -> Tensor:

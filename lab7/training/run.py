@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -19,17 +19,16 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from lab7.config import Preset, to_dict
-from lab7.dataset.conditions import held_out_pairs, load_list, without_pairs
-from lab7.dataset.images import Pictures, save_grid
-from lab7.dataset.layout import load_pictures
+from lab7.dataset.conditions import load_list
+from lab7.dataset.images import save_grid
 from lab7.dataset.normalizer import fit_normaliser
-from lab7.dataset.positions import find_positions
+from lab7.dataset.positions import layouts_of, training_pictures
 from lab7.pipeline import Pipeline, build_model, make_schedule, save_weights, start_from, weights_file
 from lab7.training.lr_schedules import Plateau, ema_update, run_length
 from lab7.training.optimizers import make_optimizer
 from lab7.training.run_folder import copy_metrics, metrics_line, open_run, trim_metrics
 from lab7.training.sensitivity import condition_sensitivity
-from lab7.utils.files import Failure, UserError, data_dir, read_json, sha256, short, write_bytes, write_json
+from lab7.utils.files import Failure, UserError, read_json, sha256, short, write_bytes, write_json
 from lab7.utils.provenance import choose_precision, device_name, provenance
 
 Evaluate = Callable[[Pipeline], dict[str, float]]
@@ -71,7 +70,6 @@ class Run:
         net, self.before, self.start = build_model(preset, plan.seed), UNTRAINED, None if state else self.start
         if self.start:
             self.before = self._load_start(net, self.start)
-        keep_layouts(net, self.pictures)
         self.net = net.to(device).to(memory_format=torch.channels_last)
         update = ema_update(plan.ema_decay)
         self.average = AveragedModel(net, multi_avg_fn=update, use_buffers=True) if plan.ema_decay else None
@@ -85,7 +83,8 @@ class Run:
         self.loss_options = loss.target, loss.drop_probability, loss.timestep_sampling, loss.loss_weighting
         normaliser = fit_normaliser(self.pictures.images, preset.data.normalise).to(device)
         drawn_from = self.net if self.average is None else self.average.module
-        self.pipeline = Pipeline(drawn_from, make_schedule(preset).to(device), normaliser, preset)
+        layouts, schedule = layouts_of(self.pictures), make_schedule(preset).to(device)
+        self.pipeline = Pipeline(drawn_from, schedule, normaliser, preset, layouts=layouts)
         pixels = hashlib.sha256(normaliser.mean.cpu().numpy().tobytes() + self.pictures.labels.cpu().numpy().tobytes())
         self.trained_on = f"{len(self.pictures)} pictures {pixels.hexdigest()[:12]}"
         if state:
@@ -155,7 +154,7 @@ class Run:
         self._bar.close()
         if self.main:
             weights, total = self.folder / "weights.safetensors", self.total
-            save_weights(weights, self.pipeline.model, self.pipeline.normaliser, self.preset)
+            save_weights(weights, self.pipeline.model, self.pipeline.normaliser, self.preset, self.pipeline.layouts)
             result: dict[str, Any] = {"name": self.folder.name, "preset": self.preset.name}
             result |= {"settings": to_dict(self.preset), "seed": self.preset.train.seed, "steps": total["steps"]}
             result |= {"epochs": round(total["epochs"], 3), "images_seen": total["images_seen"]}
@@ -239,23 +238,3 @@ class Run:
     def _print(self, line: str) -> None:
         if self.progress:
             tqdm.write(f"{self.folder.name}: {line}", file=sys.stderr)  # stdout is for results
-
-
-def training_pictures(preset: Preset, data: Path | None = None) -> Pictures:
-    """The pictures in `data` that the preset trains on, with positions if its network is told them."""
-    pictures = load_pictures(data or data_dir(), preset.data.image_size)
-    if preset.data.holdout_pairs:
-        pictures = pictures.chosen(without_pairs(pictures.labels, held_out_pairs()))
-        if not len(pictures):
-            raise UserError("holdout_pairs=true leaves no picture to train on; render more scenes, or set it to false")
-    if preset.model.network == "efficient" and preset.efficient.positions:
-        pictures = dataclasses.replace(pictures, positions=find_positions(pictures))
-    return pictures
-
-
-def keep_layouts(net: torch.nn.Module, pictures: Pictures) -> None:
-    """Give a network that is told positions those of some pictures, spread over all, to draw with."""
-    if pictures.positions is not None:
-        layouts = cast(Tensor, net.layouts)
-        spread = torch.linspace(0, len(pictures) - 1, len(layouts)).long()
-        layouts.copy_(pictures.positions[spread] / 255)

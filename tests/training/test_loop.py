@@ -18,7 +18,7 @@ from toy_run import make_pictures, toy
 from lab7.config import get_preset, override
 from lab7.dataset.layout import load_pictures
 from lab7.dataset.normalizer import draw
-from lab7.dataset.positions import find_positions
+from lab7.dataset.positions import LAYOUTS, find_positions
 from lab7.pipeline import load_pipeline
 from lab7.training import loop
 from lab7.training.lr_schedules import Length, Plateau, rate_factor, run_length
@@ -321,13 +321,14 @@ def test_positions_are_learned_kept_and_drawn_with(data, tmp_path):
     folder = run(data, tmp_path, *settings)
     pipeline = load_pipeline(folder)
     pictures = load_pictures(data, 32)
-    layouts = pipeline.model.layouts.view(-1, 2, 24)
+    layouts = pipeline.layouts.view(-1, 2, 24)
+    assert len(layouts) == LAYOUTS
     assert torch.equal((layouts[0, 0] > 0).nonzero().flatten(), pictures.labels[0].nonzero().flatten())
     assert torch.allclose(layouts.flatten(1)[-1], find_positions(pictures)[-1] / 255, atol=1e-3)
     with torch.no_grad():
         for level in pipeline.model.down:
             level.spots.weight.normal_()
-    red, first = pipeline([["red cube"]], seed=3), pipeline.model.layouts.clone()
+    red, first = pipeline([["red cube"]], seed=3), pipeline.layouts.clone()
     assert torch.equal(red, pipeline([["red cube"]], seed=3))
-    pipeline.model.layouts.zero_()
+    pipeline.layouts.zero_()
     assert not torch.allclose(red, pipeline([["red cube"]], seed=3), atol=1e-3) and first.any()
