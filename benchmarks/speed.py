@@ -1,4 +1,4 @@
-"""Speed on this machine, side by side in one run: rendering, training, our Muon, and drawing with best of n.
+"""Speed on this machine, side by side in one run: rendering, training, our Muon, and drawing.
 
 python -m benchmarks.speed render|train|muon|draw
 """
@@ -114,18 +114,19 @@ def muon(threads: int = 2) -> None:
 
 
 def draw(threads: int = 2) -> None:
-    """The shipped network, a picture of each condition of both lists, by the candidates drawn for it at most."""
+    """The shipped network, a picture of each condition of both lists, by the number of steps and the precision."""
     torch.set_num_threads(threads)
     pipeline, conditions = load_pipeline(shipped_dir() / "runs" / "laptop"), load_list("test") + load_list("new_test")
+    ways = itertools.product((4, 8), sorted({"fp32", pipeline.sampling().draw_precision}))
 
-    def best_of(n: int) -> Callable[[], object]:
-        return lambda: pipeline(conditions, num_candidates=n)
+    def drawn(num_steps: int, precision: str) -> Callable[[], object]:
+        return lambda: pipeline(conditions, num_steps=num_steps, draw_precision=precision)
 
-    seconds = in_turns({n: best_of(n) for n in (1, 2, 4, 8)})
-    sampling = pipeline.preset.sampling
-    print(f"{machine_line()}; {sampling.sampler}, {sampling.num_steps} steps, {len(conditions)} pictures")
-    rows = [(n, f"{one:.1f}", f"{one / seconds[1]:.1f}") for n, one in seconds.items()]
-    print_table(("candidates at most", "seconds", "ratio"), rows)
+    seconds = in_turns({way: drawn(*way) for way in ways})
+    print(f"{machine_line()}; {pipeline.preset.sampling.sampler}, {len(conditions)} pictures")
+    least = min(seconds.values())
+    rows = [(*way, f"{one:.1f}", f"{one / least:.1f}") for way, one in seconds.items()]
+    print_table(("steps", "precision", "seconds", "ratio"), rows)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,6 @@ class SamplingConfig:
 
     sampler: SamplerName = "ddim"
     num_steps: Count = 50  # network evaluations (twice as many with guidance)
-    timestep_spacing: Literal["time", "log_snr"] = "time"  # in which the steps are equally long
     t_end: Annotated[float, Range(0, 0.999)] = 0.0  # stop at this t / T: the x_0 predicted there is the picture
     guidance_scale: NotNegative = 2.0  # 1: the plain conditional model
     guidance_from: Share = 0.0  # guidance acts where t / T is at least this
@@ -99,9 +98,6 @@ class SamplingConfig:
     place_objects: bool = True  # each at a position drawn from training pictures, if the network is told positions
     clamp: Literal["none", "output", "x_0"] = "none"  # pixels to [-1, 1]: of the drawn picture, or of each x_0
     draw_precision: Precision = "auto"  # of the network
-    num_candidates: Annotated[int, Range(1, 1000)] = 1  # best of n: pictures drawn at most for each one kept
-    accept_threshold: Annotated[float, Range(-1e6, 1e6)] = 0.3  # of the least class error ratio: no more candidates
-    max_error: NotNegative = 0.01  # of x_0 for each object, for a candidate to be accepted; 0: any
     samples: Annotated[int, Range(1, 100_000)] = 8  # pictures of each condition in an evaluation
     noise_seed: Seed = 0
 

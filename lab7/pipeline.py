@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from lab7 import config
 from lab7.config import Preset, SamplingConfig
 from lab7.dataset.conditions import conditions_tensor
 from lab7.dataset.normalizer import Normaliser
 from lab7.dataset.positions import take_positions
-from lab7.diffusion_classifier import acceptance, best_of_n, class_error_ratio, errors
 from lab7.efficient_unet import EfficientUNet
 from lab7.samplers import SAMPLERS, Callback, guided_denoiser
 from lab7.schedule import NoiseSchedule
@@ -27,8 +26,6 @@ from lab7.utils.files import UserError, read_json, sha256, short, write_bytes
 from lab7.utils.provenance import choose_precision
 from lab7.utils.seeds import mix_seed
 from lab7.vocabulary import CLASSES
-
-RATING_NOISES = 2  # noises in which a candidate is rated
 
 
 def build_model(preset: Preset, seed: int = 0) -> nn.Module:
@@ -98,14 +95,6 @@ class Pipeline:
         """Model space -> model space with pixels outside [-1, 1] brought back to it."""
         return self.normaliser.from_pixels(self.normaliser.decode(x).clamp(-1, 1))
 
-    def rate(self, x_0: Tensor, labels: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """The class error ratios (B, 24) of pictures x_0 (B, 3, S, S) in model space, infinite where labels (B, 24) are
-        0, and their denoising errors (B,): see diffusion_classifier. `seed` makes the noises, the same for all."""
-        noises = self.noise(RATING_NOISES, torch.Generator().manual_seed(mix_seed(seed, 1)))
-        target = self.preset.diffusion.target
-        whole, without = errors(self.model, self.schedule, x_0, labels, noises, target=target, swap=True)
-        return class_error_ratio(whole, without), whole
-
     def __call__(
         self,
         conditions: Sequence[Sequence[str]],
@@ -125,23 +114,20 @@ class Pipeline:
         All samples of the first condition come first. They are drawn as `sampling` says, by default the preset's, with
         `changes` to its fields, such as num_steps=20. The noise of a picture depends on the seed and its place alone,
         which counts from `first` on.
-        Raises UserError for a bad setting, condition or number of samples, and for a callback with several candidates.
+        Raises UserError for a bad setting, condition or number of samples.
         """
         plan = self.sampling(sampling, samples=samples, **changes)
-        if callback and plan.num_candidates > 1:
-            raise UserError(f"a callback needs num_candidates=1, not {plan.num_candidates}")
-        timesteps = self.schedule.timesteps(plan.num_steps, plan.timestep_spacing, plan.t_end)
+        timesteps = self.schedule.timesteps(plan.num_steps, plan.t_end)
         labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)  # (N * K, 24)
         self.model.eval()
 
-        def draw(rows: Tensor, attempt: int) -> Tensor:
-            """x_0 in model space of some rows of `labels`; each attempt has noise of its own."""
+        def draw(rows: Tensor) -> Tensor:
+            """Pictures of some rows of `labels`."""
             places = (rows + first).tolist()
-            generators = [torch.Generator().manual_seed(mix_seed(seed, 0, place, attempt)) for place in places]
+            generators = [torch.Generator().manual_seed(mix_seed(seed, 0, place)) for place in places]
             condition = labels[rows]  # (B, 24), with positions (B, 72)
             if plan.place_objects and self.layouts is not None:
-                seeds = [mix_seed(seed, 2, place, attempt) for place in places]
-                condition = take_positions(condition, self.layouts, seeds)
+                condition = take_positions(condition, self.layouts, [mix_seed(seed, 1, place) for place in places])
             denoise = guided_denoiser(
                 self.model,
                 self.schedule,
@@ -154,15 +140,11 @@ class Pipeline:
             )
             x_T = torch.cat([self.noise(1, generator) for generator in generators])
             x_0 = SAMPLERS[plan.sampler](denoise, self.schedule, timesteps, x_T, generators)
-            return self.clamp(x_0) if plan.clamp == "output" else x_0
+            return self.to_pixels(self.clamp(x_0) if plan.clamp == "output" else x_0, size)
 
-        def rate(x_0: Tensor, rows: Tensor) -> Tensor:
-            ratios, error = self.rate(x_0, labels[rows], seed)
-            return acceptance(ratios, error, plan.accept_threshold, plan.max_error or math.inf).cpu()
-
+        batches = torch.arange(len(labels)).split(batch_size)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=plan.draw_precision == "bf16"):
-            kept = best_of_n(draw, rate, len(labels), plan.num_candidates, plan.accept_threshold, batch_size, progress)
-        return torch.cat([self.to_pixels(part, size) for part in kept.split(batch_size)])
+            return torch.cat([draw(rows) for rows in tqdm(batches, "draw", disable=not progress, unit="batch")])
 
     def sampling(self, sampling: SamplingConfig | None = None, **changes: Any) -> SamplingConfig:
         """What a call with these arguments draws with: precision chosen, and at most T steps unless they are given."""

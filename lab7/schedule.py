@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from lab7.utils.files import UserError
 
-TIMESTEP_SPACINGS = ("time", "log_snr")
 NAMES = ("linear", "linear_eq3", "linear_listing", "cosine", "shifted")
 
 
@@ -99,33 +98,20 @@ class NoiseSchedule(nn.Module):
             variance=((1 - a_s) / (1 - a_t) * beta_ts).float(),
         )
 
-    def timesteps(self, num_steps: int | None = None, timestep_spacing: str = "time", t_end: float = 0.0) -> list[int]:
-        """The steps that a sampler visits, T first and 0 last: `num_steps` strides.
+    def timesteps(self, num_steps: int | None = None, t_end: float = 0.0) -> list[int]:
+        """The steps that a sampler visits, T first and 0 last: `num_steps` strides, equal but for rounding.
 
-        None is visited below `t_end` * T: the picture predicted there is then the answer. Strides are equal in "time",
-        or as nearly as whole steps allow in "log_snr", log(alpha_bar / (1 - alpha_bar)) from -10 to 10 (Lu et al.
-        2022). Raises UserError unless 1 <= num_steps <= T and 0 <= t_end < 1, where more steps are asked for than lie
-        above `t_end`, and for another spacing.
+        None is visited below `t_end` * T: the picture predicted there is then the answer. Raises UserError unless
+        1 <= num_steps <= T and 0 <= t_end < 1, and where more steps are asked for than lie above `t_end`.
         """
         count = self.num_steps if num_steps is None else num_steps
         if not 1 <= count <= self.num_steps:
             raise UserError(f"the number of sampling steps must be 1 to {self.num_steps}, not {count}")
-        if timestep_spacing not in TIMESTEP_SPACINGS:
-            raise UserError(f"unknown timestep_spacing '{timestep_spacing}'; known: {', '.join(TIMESTEP_SPACINGS)}")
         if not 0 <= t_end < 1:
             raise UserError(f"t_end is a share of T from 0 to below 1, not {t_end}")
         lowest = max(1, round(t_end * self.num_steps))
         if count > (most := self.num_steps - lowest + 1):
             raise UserError(f"only {most} steps lie above t_end={t_end}, not {count}; ask for fewer")
-        if timestep_spacing == "time":
-            last = max(self.num_steps / count, lowest)  # the least t that is visited
-            stride = (self.num_steps - last) / max(count - 1, 1)
-            return [*(round(self.num_steps - stride * k) for k in range(count)), 0]
-        log_snr = torch.logit(self.alpha_bar64[1:]).clamp(-10, 10)  # of steps 1..T, falling
-        wanted = torch.linspace(0, 1, count, dtype=torch.float64)
-        wanted = log_snr[-1] + wanted * (log_snr[lowest - 1] - log_snr[-1])
-        nearest = [self.num_steps] + [1 + int((log_snr - value).abs().argmin()) for value in wanted[1:]]
-        for place in range(count):  # strictly falling, with room for the steps that follow
-            highest = nearest[place - 1] - 1 if place else self.num_steps
-            nearest[place] = max(min(nearest[place], highest), lowest + count - 1 - place)
-        return [*nearest, 0]
+        last = max(self.num_steps / count, lowest)  # the least t that is visited
+        stride = (self.num_steps - last) / max(count - 1, 1)
+        return [*(round(self.num_steps - stride * k) for k in range(count)), 0]

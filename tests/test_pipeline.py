@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from lab7.config import get_preset, override
-from lab7.dataset.conditions import conditions_tensor
 from lab7.dataset.normalizer import Normaliser
 from lab7.pipeline import Pipeline, build_model, load_pipeline, save_weights
 from lab7.utils.files import UserError
@@ -94,8 +93,6 @@ def test_clamping_brings_pixels_back_and_nothing_else(pipeline):
         ({"num_steps": 0}, "num_steps must be at least 1, but is 0"),
         ({"num_steps": 10_000}, "steps"),
         ({"steps": 3}, "unknown setting 'sampling.steps'"),
-        ({"num_candidates": 0}, "num_candidates must be at least 1"),
-        ({"num_candidates": 2, "callback": print}, "a callback needs num_candidates=1, not 2"),
     ],
 )
 def test_bad_settings_are_refused(pipeline, options, message):
@@ -151,36 +148,6 @@ def test_a_normaliser_of_another_shape_is_refused(pipeline, tmp_path, mean, std)
     save_weights(tmp_path / "odd.safetensors", build_model(pipeline.preset), normaliser, pipeline.preset)
     with pytest.raises(UserError, match="its mean picture is not of 32x32 pixels"):
         load_pipeline(tmp_path / "odd.safetensors")
-
-
-def test_best_of_n_keeps_a_candidate_only_if_it_is_rated_higher(pipeline):
-    def best_of_three(**options):
-        return pipeline(CONDITIONS, size=32, num_candidates=3, max_error=0, draw_precision="fp32", **options)
-
-    once = pipeline(CONDITIONS, size=32, draw_precision="fp32")
-    assert torch.equal(best_of_three(accept_threshold=-100), once), "accepted at once"
-    best = best_of_three(accept_threshold=100)
-    assert torch.allclose(best, best_of_three(accept_threshold=100, batch_size=1), atol=1e-4)
-    labels = conditions_tensor(CONDITIONS).repeat(2, 1)
-    ratios, _ = pipeline.rate(pipeline.normaliser.from_pixels(torch.cat([once, best])), labels)
-    first, second = ratios.amin(dim=1).view(2, -1)
-    changed = (once != best).flatten(1).any(dim=1)
-    assert changed.any() and (second > first)[changed].all()
-
-
-def test_a_picture_with_a_large_error_is_drawn_again(pipeline):
-    labels = conditions_tensor(CONDITIONS)
-
-    def drawn(max_error):
-        pictures = pipeline(CONDITIONS, size=32, num_candidates=3, accept_threshold=-100, max_error=max_error)
-        return pictures, pipeline.rate(pipeline.normaliser.from_pixels(pictures), labels)[1]
-
-    once, errors = drawn(0)
-    assert torch.equal(once, pipeline(CONDITIONS, size=32)), "0 is no limit"
-    assert torch.equal(drawn(10 * errors.max().item())[0], once)
-    best, least = drawn(1e-30)
-    changed = (once != best).flatten(1).any(dim=1)
-    assert changed.any() and (least < errors)[changed].all() and torch.equal(least[~changed], errors[~changed])
 
 
 @pytest.mark.parametrize("layouts", [None, torch.zeros(5, 7)])

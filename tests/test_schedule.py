@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab7.schedule import NAMES, TIMESTEP_SPACINGS, NoiseSchedule, make_betas
+from lab7.schedule import NAMES, NoiseSchedule, make_betas
 from lab7.utils.files import UserError
 
 schedules = st.builds(NoiseSchedule, st.sampled_from(NAMES), st.integers(2, 1200))
@@ -118,13 +118,13 @@ def test_buffers_of_the_report():
         assert buffer[t].item() == pytest.approx(value.item(), rel=1e-6)
 
 
-@given(st.integers(2, 1000), st.sampled_from(["linear", "cosine"]), st.sampled_from(TIMESTEP_SPACINGS), st.data())
-def test_timesteps_lead_from_T_to_zero_without_repeats(num_steps, name, timestep_spacing, data):
+@given(st.integers(2, 1000), st.sampled_from(["linear", "cosine"]), st.data())
+def test_timesteps_lead_from_T_to_zero_without_repeats(num_steps, name, data):
     schedule = NoiseSchedule(name, num_steps)
     t_end = data.draw(st.sampled_from([0.0, 0.15, 0.5]) | st.floats(0, 0.99))
     lowest = max(1, round(t_end * num_steps))
     count = data.draw(st.integers(1, num_steps - lowest + 1))
-    steps = schedule.timesteps(count, timestep_spacing, t_end)
+    steps = schedule.timesteps(count, t_end)
     assert steps[0] == num_steps and steps[-1] == 0 and len(steps) == count + 1
     assert all(a > b for a, b in zip(steps, steps[1:], strict=False))
     assert steps[-2] >= lowest
@@ -132,33 +132,18 @@ def test_timesteps_lead_from_T_to_zero_without_repeats(num_steps, name, timestep
 
 def test_time_is_divided_evenly_down_to_where_the_network_is_no_more_asked():
     schedule = NoiseSchedule("linear")
-    assert schedule.timesteps(4) == [1000, 750, 500, 250, 0] == schedule.timesteps(4, "time", 0.25)
-    assert schedule.timesteps(4, "time", 0.4) == [1000, 800, 600, 400, 0]
-    assert schedule.timesteps(4, "log_snr", 0.4)[-2:] == [400, 0]
+    assert schedule.timesteps(4) == [1000, 750, 500, 250, 0] == schedule.timesteps(4, 0.25)
+    assert schedule.timesteps(4, 0.4) == [1000, 800, 600, 400, 0]
     with pytest.raises(UserError, match="only 601 steps lie above t_end=0.4, not 602; ask for fewer"):
-        schedule.timesteps(602, "time", 0.4)
+        schedule.timesteps(602, 0.4)
     with pytest.raises(UserError, match="t_end is a share of T from 0 to below 1, not 1"):
-        schedule.timesteps(4, "time", 1)
+        schedule.timesteps(4, 1)
 
 
 @pytest.mark.parametrize("count", [0, 1001, -3])
 def test_a_bad_number_of_steps_is_told(count):
     with pytest.raises(UserError, match=f"must be 1 to 1000, not {count}"):
         NoiseSchedule("linear").timesteps(count)
-
-
-@pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_strides_in_log_snr_are_equal_where_steps_are_fine_enough(name):
-    schedule = NoiseSchedule(name)
-    steps = schedule.timesteps(20, "log_snr")
-    log_snr = torch.logit(schedule.alpha_bar64[steps[:-1]])
-    middle = log_snr[(log_snr > -6) & (log_snr < 4)].diff()
-    assert len(middle) > 5 and middle.std() < 0.1 * middle.mean()
-
-
-def test_an_unknown_spacing_is_told():
-    with pytest.raises(UserError, match="unknown timestep_spacing 'snr'; known: time, log_snr"):
-        NoiseSchedule("linear").timesteps(10, "snr")
 
 
 def test_an_unknown_schedule_is_told():

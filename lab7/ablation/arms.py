@@ -32,7 +32,7 @@ _OURS = (
     *("network=efficient", "schedule=shifted", "shift=5", "target=v", "loss_weighting=none", "normalise=deviation"),
     *("timestep_sampling=stratified", "optimizer=muon", "weight_decay=0.01", "tokens_at=all", "positions=false"),
 )
-_DRAW = ("sampler=dpm_solver_pp", "sampling.num_steps=12", "guidance_scale=3", "accept_threshold=0.4")
+_DRAW = ("sampler=dpm_solver_pp", "sampling.num_steps=12", "guidance_scale=3")
 _SMALL = ("image_size=32", "widths=96,128", "blocks=1,1", "epochs=4")  # ten minutes on one core
 _X_0 = ("target=x_0", "loss_weighting=v")
 _TOKENS = "tokens=true"

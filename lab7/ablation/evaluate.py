@@ -107,8 +107,7 @@ def score_run(
     """Score a run's weights on the lists, and write the scores to its result.json.
 
     Pictures are drawn with the section `sampling` of the preset (default: the one stored with the weights), changed by
-    `settings`. The scores of one draw are written under "accuracy", those of best-of-n (num_candidates above 1) under
-    "best_of_n". A list without conditions is left out. "frechet" compares all pictures with unseen renders. Raises
+    `settings`. A list without conditions is left out. "frechet" compares all pictures with unseen renders. Raises
     UserError for a setting of another section: training has fixed those.
     """
     pipeline = load_pipeline(weights or folder, device)
@@ -128,8 +127,8 @@ def score_run(
         for name, entries in conditions.items()
     }
     scores["frechet"] = against_renders(judge, torch.cat(pictures), counts)
-    path, kept = folder / "result.json", {"best_of_n": scores} if sampling.num_candidates > 1 else scores
-    write_json(path, read_json(path, "a run's result") | kept, checksum=True)
+    path = folder / "result.json"
+    write_json(path, read_json(path, "a run's result") | scores, checksum=True)
     return scores
 
 
@@ -156,7 +155,7 @@ def plateau_scores(judge: Judge, data: Path | None = None) -> Callable[[Pipeline
 
     def evaluate(pipeline: Pipeline) -> dict[str, float]:
         lists = {name: load_list(name, data) for name in REPORTED_LISTS}
-        drawn = {name: score(pipeline, judge, lists[name], samples=1, num_candidates=1) for name in lists}
+        drawn = {name: score(pipeline, judge, lists[name], samples=1) for name in lists}
         return {name: scores["top_k"]["accuracy"] for name, scores in drawn.items()}
 
     return evaluate

@@ -112,11 +112,11 @@ class Workspace:
             elif not result.exists():
                 copied = read_json(trained / "result.json", "a run's result")
                 copied |= {"name": folder.name, "settings": to_dict(preset), "weights_from": trained.name}
-                kept = {key: copied[key] for key in copied if key not in ("accuracy", "best_of_n")}
-                write_json(result, kept, checksum=True)
+                copied.pop("accuracy", None)
+                write_json(result, copied, checksum=True)
             if "accuracy" not in read_json(result, "a run's result"):
-                how: dict[str, Any] = {"preset": preset, "settings": ["num_candidates=1"], "device": best_device()}
-                how |= {"second": self.second_judge(progress), "lists": (*LISTS, *arm.lists), "progress": progress}
+                how: dict[str, Any] = {"preset": preset, "second": self.second_judge(progress), "device": best_device()}
+                how |= {"lists": (*LISTS, *arm.lists), "progress": progress}
                 score_run(folder, judge, data=self.data, weights=trained, **how)
         return folder
 

@@ -51,7 +51,6 @@ def sample(
     sampler: opt.OptionalSampler = None,
     steps: opt.OptionalInt = None,
     guidance: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None,
-    candidates: int = 1,
     samples: int = 1,
     seed: opt.SeedOption = 0,
     json: opt.Json = False,
@@ -67,7 +66,6 @@ def sample(
         sampler: How to draw. The default is that of the weights' preset.
         steps: Steps of the sampler. The default is that of the weights' preset.
         guidance: Strength of the condition; 1 is no guidance. The default is that of the weights' preset.
-        candidates: Best of n: draw so many candidates for each picture; the network itself keeps the best.
         samples: Pictures of each condition.
         seed: The same seed gives the same pictures.
     """
@@ -78,7 +76,6 @@ def sample(
     entries = _conditions(conditions)
     pipeline = load_pipeline(weights or shipped_dir() / "runs" / "laptop", best_device())
     drawing: dict[str, Any] = {"sampler": sampler, "num_steps": steps, "guidance_scale": guidance}
-    drawing |= {"num_candidates": candidates}
     pipeline.sampling(samples=samples, **drawing)  # refuses a number out of its range
     if (total := len(entries) * samples) > 1_000_000:
         raise UserError(f"{samples} samples of each condition are {total} pictures; draw at most 1000000 at a time")

@@ -57,7 +57,7 @@ def train(
     if not PartialState().is_main_process:
         return 0
     if judge and not no_score:
-        score_run(folder, judge, second=second, settings=["num_candidates=1"], device=best_device(), progress=True)
+        score_run(folder, judge, second=second, device=best_device(), progress=True)
     result = read_json(folder / "result.json", "a run's result")
     lines = [f"{short(folder)}: {result['images_seen']} pictures seen in {result['seconds']:.0f} s"]
     lines += [opt.score_line(which, scores["top_k"]) for which, scores in result.get("accuracy", {}).items()]
@@ -66,19 +66,15 @@ def train(
 
 def score(
     run: tyro.conf.Positional[Annotated[str, arg(metavar="RUN")]],
-    candidates: opt.OptionalInt = None,
     settings: opt.Settings = (),
     json: opt.Json = False,
 ) -> int:
-    """Have the judges score a finished run again.
+    """Have the judges score a finished run again; the scores replace those in its result.json.
 
-    The scores of one draw replace those in result.json. The scores of best-of-n are kept apart, under "best_of_n".
-
-    Example: lab7 score mine --candidates 8
+    Example: lab7 score mine --set num_steps=16
 
     Args:
         run: Name of a run in runs/, of a recorded one in data/runs/, or a run's folder.
-        candidates: Best of n: draw so many candidates for each picture. The default is the run's num_candidates.
         settings: Settings of how it draws this time, such as sampler=ddim guidance_scale=3.
     """
     from lab7.ablation.evaluate import score_run
@@ -88,10 +84,8 @@ def score(
 
     folder, device = find_run(run), best_device()
     judge, second = default_judge(device), second_judge(device)
-    changes = [*settings, *([f"num_candidates={candidates}"] if candidates is not None else [])]
-    result = score_run(folder, judge, second=second, settings=changes, device=device, progress=True)
-    number = result["sampling"]["num_candidates"]
-    lines = [f"{short(folder)}: {f'best of {number} candidates' if number > 1 else 'one draw'}, by {judge.name}"]
+    result = score_run(folder, judge, second=second, settings=settings, device=device, progress=True)
+    lines = [f"{short(folder)}: by {judge.name}"]
     for name, scores in result["accuracy"].items():
         lines += [opt.score_line(name, scores["top_k"]), opt.score_line(f"{name}, exact", scores["exact"])]
     return opt.print_result(json, result, *lines, opt.ceiling_line(judge))

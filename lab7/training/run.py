@@ -194,7 +194,7 @@ class Run:
         """Draw four conditions of each list, always from the same noise."""
         conditions = load_list("test", self.data)[:4] + load_list("new_test", self.data)[:4]
         strip = self.folder / "samples" / f"step_{self.total['steps']:07d}.png"
-        save_grid(self.pipeline(conditions, num_candidates=1), strip, columns=len(conditions))
+        save_grid(self.pipeline(conditions), strip, columns=len(conditions))
 
     def _append(self, line: dict[str, Any]) -> None:
         if self.main:

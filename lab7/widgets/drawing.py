@@ -39,7 +39,7 @@ def compose_scene(pipeline: Pipeline, judge: Judge, scene: list[str], seed: int 
     names = [f"object {k + 1}" for k in range(3)]
     colours = [Dropdown(options=[NOTHING, *COLOURS], value=parts[k][0], description=names[k]) for k in range(3)]
     shapes = [Dropdown(options=SHAPES, value=parts[k][1], description=f"shape {k + 1}") for k in range(3)]
-    plan, top = pipeline.sampling(num_candidates=1), min(100, pipeline.schedule.num_steps)
+    plan, top = pipeline.sampling(), min(100, pipeline.schedule.num_steps)
     settings = {
         "sampler": Dropdown(options=list(SAMPLERS), value=plan.sampler, description="sampler"),
         "num_steps": IntSlider(plan.num_steps, 2, top, description="steps", layout=WIDE),
@@ -64,7 +64,7 @@ def compose_scene(pipeline: Pipeline, judge: Judge, scene: list[str], seed: int 
             whole = values["num_steps"]
             for num_steps in sorted({min(PREVIEW_STEPS, whole), whole}):
                 drawn = values | {"num_steps": num_steps}
-                pictures = pipeline([condition], samples=SAMPLES, num_candidates=1, callback=watch, **drawn)
+                pictures = pipeline([condition], samples=SAMPLES, callback=watch, **drawn)
                 captions = readings(judge, pictures, condition)
                 read = "; ".join(f"picture {k + 1}: {caption}" for k, caption in enumerate(captions))
                 alt = f"{', '.join(condition)}. The judge reads {read}".replace("\n", ", ")

@@ -106,18 +106,6 @@ def test_a_run_is_scored_by_its_own_settings_and_others_are_written_down(judge, 
     assert read_json(run / "result.json", "a result") == result
 
 
-def test_scores_of_best_of_n_are_kept_apart(judge, run):
-    evaluate.score_run(run, judge, lists=("test",))
-    before = read_json(run / "result.json", "a result")
-    evaluate.score_run(
-        run, judge, settings=["num_candidates=2", "accept_threshold=-1000", "max_error=0"], lists=("test",)
-    )
-    after = read_json(run / "result.json", "a result")
-    best = after.pop("best_of_n")
-    assert after == before and before["sampling"]["num_candidates"] == 1
-    assert best["sampling"]["num_candidates"] == 2 and set(best["accuracy"]) == {"test"} and "frechet" in best
-
-
 def test_pictures_in_a_folder_are_counted(judge, tmp_path):
     for name, thing in (("000_0", "red cube"), ("000_1", "blue cube"), ("001", "cyan sphere"), ("002", "red cube")):
         save_png(painted(CLASSES.index(thing)), tmp_path / f"{name}.png")

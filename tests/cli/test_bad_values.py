@@ -24,7 +24,7 @@ SETTINGS = [
         "t_end=1",
     ),
     *("network=resnet", "tokens=maybe", "compile=1", "precision=fp8", "train.epoch=1", "train=1", "train.=1"),
-    *("accept_threshold=nan", "num_candidates=0", "samples=0", "noise_seed=-1", "guidance_from=1 guidance_to=0"),
+    *("samples=0", "noise_seed=-1", "guidance_from=1 guidance_to=0"),
     *("judge_scenes=0", "plain_share=2", "evaluation_scenes=0", "scenes=0", "scene_seed=-5", "\u00e9pochs=1"),
 ]
 TABLE = {
@@ -32,11 +32,10 @@ TABLE = {
              "--seed": NUMBERS, "--out": PATHS},
     "train": {"--preset": ["", "huge", "SMOKE"], "--name": NAMES, "--weights": PATHS, "--set": SETTINGS,
               "--resume": ["maybe"], "--no-score": ["maybe"]},
-    "score": {"": ["", "nowhere", "..", "n" * 5000, "\0"], "--set": ["epochs"],
-              "--candidates": [*NUMBERS, "0", "1001"]},
+    "score": {"": ["", "nowhere", "..", "n" * 5000, "\0"], "--set": ["epochs"]},
     "sample": {"--conditions": ["", " ", ",", "red", "red cub", "red cube, red cube", "nowhere.json", "file", "{}"],
                "--out": PATHS, "--weights": PATHS, "--sampler": ["", "euler"], "--steps": [*NUMBERS, "0", "1001"],
-               "--guidance": ["", "two", "nan", "inf", "-inf", "-1", "1e30"], "--candidates": [*NUMBERS, "0", "1001"],
+               "--guidance": ["", "two", "nan", "inf", "-inf", "-1", "1e30"],
                "--samples": [*NUMBERS, "0"], "--seed": NUMBERS},
     "judge": {"--images": [*PATHS, "file"], "--conditions": ["", "red cub", "nowhere.json"], "--weights": PATHS,
               "--compare": ["", "one", "one two", "one two three"], "--kind": ["", "large"], "--seed": NUMBERS},

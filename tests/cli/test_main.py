@@ -257,9 +257,10 @@ def test_a_full_run_is_refused_the_second_time_and_continues_with_resume(capsys,
     assert code == 0 and "test: " in out and "95% interval" in out
     run = course_folder.parent / "runs" / "mine" / "result.json"
     one_draw = json.loads(run.read_text())["accuracy"]
-    code, out, _ = call(capsys, "score", "mine", "--candidates", 2, "--set", "accept_threshold=-99", "max_error=0")
-    assert code == 0 and "best of 2 candidates" in out
-    assert json.loads(run.read_text())["accuracy"] == one_draw and "best_of_n" in json.loads(run.read_text())
+    code, out, _ = call(capsys, "score", "mine", "--set", "samples=2")
+    assert code == 0 and "test, exact: " in out
+    twice = json.loads(run.read_text())["accuracy"]
+    assert twice["test"]["top_k"]["total"] == 2 * one_draw["test"]["top_k"]["total"]
     assert "was trained with train.epochs=1, not 2" in refused(capsys, "score", "mine", "--set", "epochs=2")
     assert "nowhere: no such run in runs/" in refused(capsys, "score", "nowhere")
 

@@ -32,12 +32,6 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def plan_of(num_candidates: int) -> dict:
-    scores = {"top_k": {"hits": 50 + num_candidates, "total": 60}, "exact": {"hits": 10 * num_candidates, "total": 40}}
-    scores["exact_without_duplicates"] = {"hits": 9 * num_candidates, "total": 40}
-    return {"num_candidates": num_candidates, "accuracy": {"test": scores, "unseen": scores}}
-
-
 EXAM = {
     "calibration": [{"said": 0.1, "true": 0.2, "low": 0.1, "high": 0.3}],
     "clean": {"per_count": [{"objects": k, "accuracy": 0.9, "low": 0.8, "high": 0.95} for k in (1, 2, 3)]},
@@ -48,9 +42,6 @@ FIGURES = {
         noise(3, 8, 8), noise(3, 8, 8).abs(), [("a", noise(99)), ("b", noise(99) / 2)]
     ),
     "steps_figure": lambda: plots_samplers.steps_figure(SWEEP),
-    "best_of_n_figure": lambda: plots_samplers.best_of_n_figure(
-        np.linspace(-2, 4, 20), np.arange(20) > 6, 0.4, [plan_of(1), plan_of(4)]
-    ),
     "schedule_curves": lambda: plots.schedule_curves([NoiseSchedule("linear", 50), NoiseSchedule("cosine", 50)]),
     "labelled_pictures": lambda: plots_results.labelled_pictures(
         noise(3, 3, 8, 8),
@@ -114,11 +105,8 @@ CLAMPS = {
 }
 SWEEP = {
     "plans": {
-        f"{sampler}:time:{steps}": {
+        f"{sampler}:{steps}": {
             "sampler": sampler,
-            "timestep_spacing": "time",
-            "t_end": 0.0,
-            "num_candidates": 1,
             "steps": steps,
             "frechet": {"distance": 100 / steps, "floor": 5.0},
             "accuracy": {name: {"top_k": {"hits": 3 * steps, "total": 99}} for name in ("test", "unseen")},
@@ -165,22 +153,7 @@ def test_steps_stand_in_order_and_pool_all_lists():
     left, right = plots_samplers.steps_figure(SWEEP).axes
     assert left.lines[0].get_xdata().tolist() == right.lines[0].get_xdata().tolist() == [4, 8, 16]
     assert left.lines[0].get_ydata().tolist() == [12 / 99, 24 / 99, 48 / 99]
-    assert plots_samplers.pooled(SWEEP["plans"]["ddim:time:8"]) == (48, 198)
-
-
-def test_a_plan_of_more_candidates_is_no_point_among_the_steps():
-    more = {"plans": SWEEP["plans"] | {"ddim:time:8:0:2:4": SWEEP["plans"]["ddim:time:8"] | {"num_candidates": 4}}}
-    assert plots_samplers.steps_figure(more).axes[0].lines[0].get_xdata().tolist() == [4, 8, 16]
-
-
-def test_pictures_are_counted_by_their_ratio_and_every_score_has_its_line():
-    left, right = FIGURES["best_of_n_figure"]().axes
-    heights = [np.diff(patch.get_xy()[:, 1]) for patch in left.patches]
-    assert [int(np.abs(steps).sum()) // 2 for steps in heights] == [13, 7], "values beyond the axis are at its ends"
-    assert right.lines[0].get_xdata().tolist() == [1, 4]
-    assert right.lines[0].get_ydata().tolist() == [51 / 60, 54 / 60]
-    assert right.lines[1].get_ydata().tolist() == [10 / 40, 40 / 40]
-    assert right.lines[2].get_ydata().tolist() == [9 / 40, 36 / 40]
+    assert plots_samplers.pooled(SWEEP["plans"]["ddim:8"]) == (48, 198)
 
 
 def test_errors_are_bars_in_percent():
