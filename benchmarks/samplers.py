@@ -39,7 +39,7 @@ def main(run: str = "laptop", samples: int = 8, threads: int = 2, plans: tuple[s
     folder, judge, second = find_run(run), default_judge(), second_judge()
     path, pipeline = folder / "samplers.json", load_pipeline(folder)
     conditions = {name: listed for name in LISTS if (listed := load_list(name))}
-    counts = [len(names) for listed in conditions.values() for names in listed for _ in range(samples)]
+    asked = [names for listed in conditions.values() for names in listed for _ in range(samples)]
     record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"plans": {}}
     for plan in plans:
         if plan in record["plans"]:
@@ -55,7 +55,7 @@ def main(run: str = "laptop", samples: int = 8, threads: int = 2, plans: tuple[s
         record["plans"][plan] = settings | {
             "samples": samples,
             "seconds": round(time.monotonic() - started, 1),
-            "frechet": against_renders(judge, torch.cat(pictures), counts),
+            "frechet": against_renders(judge, torch.cat(pictures), asked),
             "accuracy": {
                 name: {key: found[key] for key in KEPT} | {"second": found["second_judge"]["top_k"]}
                 for name, found in scores.items()

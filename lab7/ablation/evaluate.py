@@ -118,7 +118,7 @@ def score_run(
     sampling = pipeline.sampling(changed.sampling)
     drawing: dict[str, Any] = {"sampling": sampling, "samples": sampling.samples, "seed": sampling.noise_seed}
     conditions = {name: entries for name in lists if (entries := load_list(name, data))}
-    counts = [len(names) for entries in conditions.values() for names in entries for _ in range(sampling.samples)]
+    asked = [names for entries in conditions.values() for names in entries for _ in range(sampling.samples)]
     pictures: list[Tensor] = []
     scores = {"sampling": asdict(sampling), "scored": provenance(device), "judge": _identity(judge)}
     scores |= {"second_judge": _identity(second)} if second else {}
@@ -126,7 +126,7 @@ def score_run(
         name: score(pipeline, judge, entries, second=second, progress=progress, kept=pictures, **drawing)
         for name, entries in conditions.items()
     }
-    scores["frechet"] = against_renders(judge, torch.cat(pictures), counts)
+    scores["frechet"] = against_renders(judge, torch.cat(pictures), asked)
     path = folder / "result.json"
     write_json(path, read_json(path, "a run's result") | scores, checksum=True)
     return scores

@@ -5,6 +5,7 @@ origin. Later ones are placed by CLEVR's rules (Johnson et al. 2017, section 3 a
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,12 +51,16 @@ class Scene:
 
 
 def sample_scene(
-    rng: np.random.Generator, num_objects: int = 3, extent: float = EXTENT, min_distance: float = MIN_DISTANCE
+    rng: np.random.Generator,
+    num_objects: int = 3,
+    extent: float = EXTENT,
+    min_distance: float = MIN_DISTANCE,
+    classes: Sequence[int] = range(len(CLASSES)),
 ) -> Scene:
-    """A random scene of 1 to 5 objects of different classes; for more there may be no room: ValueError."""
+    """A random scene of 1 to 5 objects, each of another of `classes`; for more there may be no room: ValueError."""
     if not 1 <= num_objects <= 5:
         raise ValueError(f"a scene holds 1 to 5 objects, not {num_objects}")
-    labels = rng.choice(len(CLASSES), size=num_objects, replace=False).tolist()
+    labels = rng.choice(classes, size=num_objects, replace=False).tolist()
     while (places := _place(rng, num_objects, extent, min_distance)) is None:
         pass  # the last object found no room
     yaws = rng.uniform(0, 2 * math.pi, num_objects).tolist()

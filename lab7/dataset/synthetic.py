@@ -7,7 +7,7 @@ A folder holds iclevr/CLEVR_train_SSSSSS_K.png with the first K + 1 objects of s
 import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,10 +19,10 @@ from tqdm import tqdm
 from lab7.dataset.look import LOOK, Look, look_hash
 from lab7.dataset.randomization import Randomization, randomize
 from lab7.dataset.renderer import render
-from lab7.dataset.scenes import Scene, scene_at
+from lab7.dataset.scenes import Scene, sample_scene, scene_at
 from lab7.utils.files import UserError, locked, read_json, sha256, short, write_error, write_json
 from lab7.utils.pool import process_pool
-from lab7.vocabulary import to_multi_hot
+from lab7.vocabulary import CLASSES, to_multi_hot
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,6 +108,14 @@ def render_pictures(
     return pixels, torch.from_numpy(np.stack([to_multi_hot(names) for names in _labels(labels)])).to(torch.uint8)
 
 
+def render_conditions(seed: int, conditions: Sequence[Sequence[str]], processes: int | None = None) -> "Tensor":
+    """A picture of each condition of 1 to 5 objects, which stand as in the data set: uint8 (N, 3, 64, 64)."""
+    import torch  # here, as above
+
+    images = list(_parallel(partial(_render_condition, seed, conditions), range(len(conditions)), processes))
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
+
+
 def _labels(scenes: Iterable[list[str]]) -> list[list[str]]:
     """The labels of every picture, from the labels of the scenes."""
     return [labels[: k + 1] for labels in scenes for k in range(PER_SCENE)]
@@ -122,6 +130,12 @@ def _draw(scene: Scene, seed: int, index: int, width: int, height: int, look: Lo
 def _render_scene(seed: int, randomization: Randomization | None, index: int) -> tuple[np.ndarray, list[str]]:
     scene, look = (scene_at(seed, index), LOOK) if randomization is None else randomize([seed, index], randomization)
     return np.stack(_draw(scene, seed, index, 64, 64, look)), scene.labels
+
+
+def _render_condition(seed: int, conditions: Sequence[Sequence[str]], index: int) -> np.ndarray:
+    classes = [CLASSES.index(name) for name in conditions[index]]
+    scene = sample_scene(np.random.default_rng([seed, index]), len(classes), classes=classes)
+    return render(scene, grain_seed=(seed * 10_000_019 + index) * PER_SCENE)
 
 
 def _write_scene(folder: Path, seed: int, width: int, height: int, index: int) -> list[str]:

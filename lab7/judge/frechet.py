@@ -9,23 +9,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab7.dataset.synthetic import PER_SCENE
+from lab7.dataset.images import to_float
+from lab7.dataset.synthetic import PER_SCENE, render_conditions
 from lab7.judge.evaluation import clean_set
 from lab7.judge.networks import Judge, features
 
+IDEAL_SEED = 910_000  # of scenes that nothing else uses
 
-def against_renders(judge: Judge, images: Tensor, counts: Sequence[int]) -> dict[str, Any]:
-    """The distance of drawn pictures (N, 3, 64, 64) to as many unseen renders with as many objects each, 1 to 3 in
-    `counts`; and as "floor" that of those renders to as many others: what a perfect generator would get."""
-    number = [counts.count(k) for k in range(1, PER_SCENE + 1)]
-    renders, _ = clean_set(2 * max(number))
-    renders = renders.view(2, max(number), PER_SCENE, *renders.shape[1:])  # (2, scenes, 3, 3, 64, 64)
-    first, second = (torch.cat([half[:n, k] for k, n in enumerate(number)]).float() / 127.5 - 1 for half in renders)
-    return {
-        "distance": frechet_distance(judge, first, images),
-        "floor": frechet_distance(judge, first, second),
-        "pictures": len(images),
-    }
+
+def against_renders(judge: Judge, images: Tensor, conditions: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """The distance of pictures (N, 3, 64, 64) drawn from N conditions to as many unseen renders with as many objects
+    each, 1 to 3; and as "floor" that of renders of the same conditions: what a perfect generator would get.
+
+    The floor is far from 0: the sets are small, and conditions of a list name some classes more often than others.
+    """
+    counts = [sum(len(names) == k for names in conditions) for k in range(1, PER_SCENE + 1)]
+    renders = clean_set(max(counts))[0].unflatten(0, (-1, PER_SCENE))  # (scenes, 3, 3, 64, 64)
+    unseen = to_float(torch.cat([renders[:count, k] for k, count in enumerate(counts)]))
+    ideal = to_float(render_conditions(IDEAL_SEED, [names for names in conditions if len(names) <= PER_SCENE]))
+    distance, floor = (frechet_distance(judge, unseen, pictures) for pictures in (images, ideal))
+    return {"distance": distance, "floor": floor, "pictures": len(images)}
 
 
 @torch.inference_mode()

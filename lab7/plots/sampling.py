@@ -26,7 +26,9 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
         right.plot(steps, distances, color=colour, linestyle=dash, marker="o", markersize=3.5)
     floor = plans[0]["frechet"]["floor"]
     right.axhline(floor, color="#777777", linewidth=0.8)
-    right.text(0.98, floor, "renders and renders", transform=right.get_yaxis_transform(), ha="right", va="bottom")
+    right.text(
+        0.98, floor, "renders of the same conditions", transform=right.get_yaxis_transform(), ha="right", va="bottom"
+    )
     left.set_ylabel("objects found, three lists")
     right.set(ylabel="Frechet distance (judge's features)", ylim=(0, None))
     for axis in (left, right):

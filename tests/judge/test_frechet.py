@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lab7.judge.frechet import frechet_distance
+from lab7.dataset.images import to_float
+from lab7.dataset.synthetic import render_conditions
+from lab7.judge.frechet import against_renders, frechet_distance
 from lab7.judge.networks import Judge, SmallClassifier, features
 
 
@@ -43,3 +45,11 @@ def test_it_is_nothing_between_equals_and_grows_with_what_is_changed(judge):
 def test_one_picture_is_not_enough(judge):
     with pytest.raises(ValueError, match="at least two pictures"):
         frechet_distance(judge, pictures(1, 0), pictures(4, 1))
+
+
+def test_renders_of_the_conditions_are_at_the_floor_and_other_conditions_above_it(judge):
+    conditions = [["red cube"], ["red cube", "cyan sphere"], ["cyan sphere", "red cube", "gray cube"]] * 4
+    found = against_renders(judge, to_float(render_conditions(1, conditions, processes=1)), conditions)
+    assert found["pictures"] == 12 and found["distance"] == pytest.approx(found["floor"], rel=0.5)
+    others = to_float(render_conditions(1, [["yellow sphere"]] * 12, processes=1))
+    assert against_renders(judge, others, conditions)["distance"] > 2 * found["distance"]
