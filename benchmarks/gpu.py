@@ -9,6 +9,7 @@ are read by argparse, for tyro need not be there.
 
 import argparse
 import contextlib
+import functools
 import gzip
 import math
 import multiprocessing
@@ -19,7 +20,6 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from lab7.ablation.evaluate import LISTS, score_run
 from lab7.ablation.sweep import Job, plan_jobs, run_jobs
 from lab7.config import Preset, SamplingConfig, get_preset, override
 from lab7.dataset.layout import describe
-from lab7.dataset.normalizer import fit_normaliser
+from lab7.dataset.normalizer import Normaliser, fit_normaliser
 from lab7.dataset.positions import layouts_of, training_pictures
 from lab7.dataset.synthetic import write_synthetic
 from lab7.judge.networks import default_judge, second_judge
@@ -110,7 +110,7 @@ def arms(plan: Plan) -> bool:
         plan.choose(arms=[*own, f"epochs={max(1, epochs)}"], total_rate=rate * len(presets))
     jobs = plan_jobs(ARMS, seeds, "small", plan.chosen["arms"])
     print(f"{len(jobs)} trainings with {' '.join(plan.chosen['arms'])}")
-    run_until(plan.left(), partial(run_jobs, jobs, len(jobs), False))
+    run_until(plan.left(), functools.partial(run_jobs, jobs, len(jobs), False))
     pack_runs(plan.out, jobs)
     if not all(job.done() for job in jobs):
         return False
@@ -124,7 +124,7 @@ def arms(plan: Plan) -> bool:
         plan.choose(course=[*(TOY_ARM if plan.toy else COURSE), f"epochs={epochs}"])
     course_jobs = plan_jobs(ARMS[:1], [0], "course", plan.chosen["course"])
     print(f"preset course with {' '.join(plan.chosen['course'])}")
-    run_until(plan.left(), partial(run_jobs, course_jobs, 1, False))
+    run_until(plan.left(), functools.partial(run_jobs, course_jobs, 1, False))
     pack_runs(plan.out, course_jobs, "course_")
     return course_jobs[0].done()
 
@@ -151,8 +151,8 @@ def network(plan: Plan) -> bool:
         plan.choose(network=[*own, *(f"{name}={value}" for name, value in chosen.items())])
     preset = override(get_preset("best"), plan.chosen["network"])
     print(f"preset best with {' '.join(plan.chosen['network'])}")
-    save_parts = partial(save_average, folder, preset, plan.out)
-    run_until(plan.left(), partial(train_and_score, preset), save_parts, 10 if plan.toy else 60)
+    save_parts = functools.partial(save_average, folder, preset, plan.out)
+    run_until(plan.left(), functools.partial(train_and_score, preset), save_parts, 10 if plan.toy else 60)
     save_parts()
     pack(plan.out / "network.tar.gz", {"best": folder})
     print_results([folder])
@@ -244,6 +244,13 @@ def in_own_group(work: Callable[[], object]) -> None:
     work()
 
 
+@functools.cache  # weights are packed every minute
+def with_weights(preset: Preset) -> tuple[Normaliser, Preset, torch.Tensor | None]:
+    """What is kept with a network's weights."""
+    pictures = training_pictures(preset)
+    return fit_normaliser(pictures.images, preset.data.normalise), preset, layouts_of(pictures)
+
+
 def save_average(folder: Path, preset: Preset, out: Path) -> None:
     """The averaged weights in float16, packed into parts small enough to be carried: cat PARTS | gunzip > FILE."""
     weights = folder / "weights.safetensors"
@@ -256,10 +263,8 @@ def save_average(folder: Path, preset: Preset, out: Path) -> None:
             average.pop("n_averaged", None)
             net = build_model(preset)
             net.load_state_dict(average)
-            pictures = training_pictures(preset)
             weights = Path(temporary) / "weights.safetensors"
-            normaliser = fit_normaliser(pictures.images, preset.data.normalise)
-            save_weights(weights, net, normaliser, preset, layouts_of(pictures))
+            save_weights(weights, net, *with_weights(preset))
         packed = gzip.compress(weights.read_bytes(), 1)
     for number, start in enumerate(range(0, len(packed), PART)):
         (out / f"best.safetensors.gz.{number}").write_bytes(packed[start : start + PART])

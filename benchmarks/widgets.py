@@ -60,7 +60,12 @@ def measure() -> None:
     schedules = [lab7.NoiseSchedule(name, 1000) for name in ("linear", "cosine")]
     states: list[tuple] = []
     pipeline(
-        [scene], sampler="ddpm", num_steps=DENOISING_STEPS, t_end=0.0, callback=lambda *state: states.append(state)
+        [scene],
+        sampler="ddpm",
+        num_steps=DENOISING_STEPS,
+        t_end=0.0,
+        place_objects=False,
+        callback=lambda *state: states.append(state),
     )
     conditions = lab7.load_list("test", ws.data)[:4] + lab7.load_list("new_test", ws.data)[:4]
     arms = {"down and up": ws.run("report_up_down"), "up only": ws.run("report_up")}

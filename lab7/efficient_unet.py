@@ -78,8 +78,7 @@ class Attention(nn.Module):
         sequence = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H * W, C)
         query, *pixel_kv = self._split(self.qkv(sequence), 3 if self.pixels else 1)  # (B, heads, H * W, HEAD) each
         if self.token_kv is None or tokens is None or mask is None:
-            mask = None
-            key, value = pixel_kv
+            mask, (key, value) = None, pixel_kv
         else:
             key, value = (part.expand(batch, -1, -1, -1) for part in self._split(self.token_kv(tokens)[None], 2))
             if self.pixels:
@@ -247,6 +246,5 @@ def _check(image_size: int, patch: int, widths: Sequence[int], blocks: Sequence[
         raise UserError(f"widths names {len(widths)} levels, but blocks {len(blocks)}; give both for each level")
     if wrong := [width for width in widths if width < HEAD or width % HEAD]:
         raise UserError(f"widths must be multiples of {HEAD}, but one is {wrong[0]}")
-    unit = patch * 2 ** (len(widths) - 1)
-    if image_size % unit:
+    if image_size % (unit := patch * 2 ** (len(widths) - 1)):
         raise UserError(f"image_size must be a multiple of {unit} with patch {patch} and {len(widths)} levels")

@@ -112,10 +112,12 @@ class Pipeline:
         """Draw every condition `samples` times -> (len(conditions) * samples, 3, size, size) in about [-1, 1].
 
         All samples of the first condition come first. They are drawn as `sampling` says, by default the preset's, with
-        `changes` to its fields, such as num_steps=20. The noise of a picture depends on the seed and its place alone,
-        which counts from `first` on.
+        `changes` to its fields, such as num_steps=20. The noise of a picture and the positions of its objects depend
+        on the seed and its place alone, which counts from `first` on.
         Raises UserError for a bad setting, condition or number of samples.
         """
+        if not len(conditions):
+            raise UserError("there are no conditions to draw")
         plan = self.sampling(sampling, samples=samples, **changes)
         timesteps = self.schedule.timesteps(plan.num_steps, plan.t_end)
         labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)  # (N * K, 24)
@@ -163,10 +165,10 @@ def load_pipeline(path: Path | str, device: str | torch.device = "cpu") -> Pipel
         preset = config.from_dict(json.loads(metadata["lab7"]), where=short(path))
         normaliser = Normaliser.from_state({key: tensors.pop(f"normaliser.{key}") for key in ("mean", "std")})
         model, size = build_model(preset), preset.data.image_size
-        layouts = tensors.pop("layouts") if getattr(model, "positions", False) else None
+        layouts = tensors.pop("layouts", torch.empty(0)) if getattr(model, "positions", False) else None
         model.load_state_dict(tensors)
         if layouts is not None and layouts.shape[1:] != (2 * len(CLASSES),):
-            raise ValueError(f"its positions are of shape {tuple(layouts.shape)}")
+            raise ValueError(f"the positions to draw with are missing or of another shape, {tuple(layouts.shape)}")
         if normaliser.mean.shape != (3, size, size) or normaliser.std.shape != ():
             raise ValueError(f"its mean picture is not of {size}x{size} pixels")
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:

@@ -17,7 +17,7 @@ from lab7.config import Preset
 from lab7.dataset.conditions import held_out_pairs, without_pairs
 from lab7.dataset.images import Pictures
 from lab7.dataset.layout import load_pictures
-from lab7.utils.files import UserError, data_dir
+from lab7.utils.files import UserError, data_dir, short
 
 LAYOUTS = 1000  # training pictures whose positions are kept to draw with
 _FIRST = 256  # first pictures whose mean stands for the empty scene
@@ -32,6 +32,9 @@ def training_pictures(preset: Preset, data: Path | None = None) -> Pictures:
             raise UserError("holdout_pairs=true leaves no picture to train on; render more scenes, or set it to false")
     if preset.model.network == "efficient" and preset.efficient.positions:
         pictures = dataclasses.replace(pictures, positions=find_positions(pictures))
+        if not pictures.positions.any():
+            fault = "iclevr/ has no scenes that pictures _0, _1, ... build up, so no object can be placed"
+            raise UserError(f"{short(data or data_dir())}: {fault}; set positions=false")
     return pictures
 
 
@@ -46,13 +49,13 @@ def find_positions(pictures: Pictures) -> Tensor:
     axis, found = (torch.arange(size) + 0.5) / size, torch.zeros(len(labels), 2, labels.shape[1])
     firsts = (labels.sum(dim=1) == 1).nonzero().flatten()
     empty = pictures.images[firsts[:_FIRST]].float().mean(dim=0).cpu()  # (3, S, S)
-    scenes = [name.rpartition("_")[0] for name in pictures.names]
+    parts = [Path(name).stem.rpartition("_") for name in pictures.names]  # scene, "_", number in the scene
     for index, label in enumerate(labels):
-        first = bool(label.sum() == 1)
+        first, scene = bool(label.sum() == 1), parts[index][0]
         added = label if first else label - labels[index - 1]  # (24,)
-        if not first and (scenes[index] != scenes[index - 1] or not found[index - 1].any()):
+        if not first and (scene != parts[index - 1][0] or not found[index - 1].any()):
             continue
-        if added.amin() < 0 or added.sum() != 1:
+        if added.amin() < 0 or added.sum() != 1 or parts[index][2] != str(int(label.sum()) - 1):
             continue
         before = empty if first else pictures.images[index - 1].float().cpu()
         change = (pictures.images[index].float().cpu() - before).square().sum(dim=0)  # (S, S)
@@ -62,10 +65,10 @@ def find_positions(pictures: Pictures) -> Tensor:
 
 
 def layouts_of(pictures: Pictures) -> Tensor | None:
-    """Positions of LAYOUTS pictures, spread over all, to draw with: (LAYOUTS, 48) in units of the picture's side."""
+    """Positions of LAYOUTS random pictures at most, to draw with: (K, 48) in units of the picture's side."""
     if pictures.positions is None:
         return None
-    return pictures.positions[torch.linspace(0, len(pictures) - 1, LAYOUTS).long()] / 255
+    return pictures.positions[torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))[:LAYOUTS]] / 255
 
 
 def take_positions(labels: Tensor, layouts: Tensor, seeds: Sequence[int]) -> Tensor:

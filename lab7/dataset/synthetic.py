@@ -108,11 +108,11 @@ def render_pictures(
     return pixels, torch.from_numpy(np.stack([to_multi_hot(names) for names in _labels(labels)])).to(torch.uint8)
 
 
-def render_conditions(seed: int, conditions: Sequence[Sequence[str]], processes: int | None = None) -> "Tensor":
+def render_conditions(seed: int, conditions: Sequence[Sequence[str]]) -> "Tensor":
     """A picture of each condition of 1 to 5 objects, which stand as in the data set: uint8 (N, 3, 64, 64)."""
     import torch  # here, as above
 
-    images = list(_parallel(partial(_render_condition, seed, conditions), range(len(conditions)), processes))
+    images = list(_parallel(partial(_render_condition, seed, conditions), range(len(conditions)), None))
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
 
 

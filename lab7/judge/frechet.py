@@ -19,16 +19,19 @@ IDEAL_SEED = 910_000  # of scenes that nothing else uses
 
 def against_renders(judge: Judge, images: Tensor, conditions: Sequence[Sequence[str]]) -> dict[str, Any]:
     """The distance of pictures (N, 3, 64, 64) drawn from N conditions to as many unseen renders with as many objects
-    each, 1 to 3; and as "floor" that of renders of the same conditions: what a perfect generator would get.
+    each; and as "floor" that of renders of the same conditions: what a perfect generator would get.
 
-    The floor is far from 0: the sets are small, and conditions of a list name some classes more often than others.
+    Conditions of 1 to 3 objects count, at least two. The floor is far from 0: the sets are small, and the conditions
+    of a list name some classes more often than others.
     """
-    counts = [sum(len(names) == k for names in conditions) for k in range(1, PER_SCENE + 1)]
+    sizes = torch.tensor([len(names) for names in conditions])
+    counts = [int((sizes == k).sum()) for k in range(1, PER_SCENE + 1)]
     renders = clean_set(max(counts))[0].unflatten(0, (-1, PER_SCENE))  # (scenes, 3, 3, 64, 64)
     unseen = to_float(torch.cat([renders[:count, k] for k, count in enumerate(counts)]))
     ideal = to_float(render_conditions(IDEAL_SEED, [names for names in conditions if len(names) <= PER_SCENE]))
-    distance, floor = (frechet_distance(judge, unseen, pictures) for pictures in (images, ideal))
-    return {"distance": distance, "floor": floor, "pictures": len(images)}
+    drawn = images[sizes <= PER_SCENE]
+    distance, floor = (frechet_distance(judge, unseen, pictures) for pictures in (drawn, ideal))
+    return {"distance": distance, "floor": floor, "pictures": len(drawn)}
 
 
 @torch.inference_mode()

@@ -14,13 +14,13 @@ from lab7.plots.style import COLOURS, DASHES, styled, subplots
 def steps_figure(record: Mapping[str, Any]) -> Figure:
     """Objects found, with the 95% Wilson interval, and Frechet distance against the number of steps, a line a sampler;
     of the plans of a samplers.json."""
-    plans = sorted(record["plans"].values(), key=lambda plan: plan["steps"])
-    taken = sorted({plan["steps"] for plan in plans})
+    plans = sorted(record["plans"].values(), key=lambda plan: plan["num_steps"])
+    taken = sorted({plan["num_steps"] for plan in plans})
     marks = taken if len(taken) < 6 else [mark for mark in (4, 8, 16, 25, 50, 100, 1000) if mark <= taken[-1]]
     figure, (left, right) = subplots(1, 2, height=3.0)
     for sampler, colour, dash in zip(sorted({plan["sampler"] for plan in plans}), COLOURS, DASHES, strict=False):
         mine = [plan for plan in plans if plan["sampler"] == sampler]
-        steps = [plan["steps"] for plan in mine]
+        steps = [plan["num_steps"] for plan in mine]
         draw_shares(left, steps, [pooled(plan) for plan in mine], color=colour, linestyle=dash, label=sampler)
         distances = [plan["frechet"]["distance"] for plan in mine]
         right.plot(steps, distances, color=colour, linestyle=dash, marker="o", markersize=3.5)
@@ -48,7 +48,7 @@ def draw_shares(axis: Axes, places: Sequence[float], scores: Sequence[tuple[int,
     axis.plot(places, [hits / total for hits, total in scores], marker="o", markersize=3.5, **line)
 
 
-def pooled(plan: Mapping[str, Any], kind: str = "top_k") -> tuple[int, int]:
-    """Hits and total of a plan over all lists."""
-    scores = [by_kind[kind] for by_kind in plan["accuracy"].values()]
+def pooled(plan: Mapping[str, Any]) -> tuple[int, int]:
+    """Objects found and asked for over all lists."""
+    scores = [by_kind["top_k"] for by_kind in plan["accuracy"].values()]
     return sum(score["hits"] for score in scores), sum(score["total"] for score in scores)

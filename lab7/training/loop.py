@@ -48,7 +48,7 @@ def train(
         epoch, place = divmod(run.step, run.length.steps_per_epoch)
         order = epoch_order(len(run.pictures), epoch, plan.seed)
         index = order[place * run.length.batch : (place + 1) * run.length.batch]
-        x_0, condition = draw(run.pictures, index, run.pipeline.normaliser, device)  # (B, 3, S, S), (B, 24)
+        x_0, condition = draw(run.pictures, index, run.pipeline.normaliser, device)  # (B, 3, S, S), (B, 24) or (B, 72)
         x_0 = x_0.contiguous(memory_format=torch.channels_last)
         generator.manual_seed(step_seed(plan.seed, run.step))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.precision == "bf16"):

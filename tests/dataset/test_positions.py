@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lab7.dataset.images import Pictures, to_float
 from lab7.dataset.layout import load_pictures
-from lab7.dataset.positions import find_positions, take_positions
+from lab7.dataset.positions import LAYOUTS, find_positions, layouts_of, take_positions
 from lab7.dataset.renderer import REFLECTANCE
 from lab7.dataset.synthetic import write_synthetic
 from lab7.vocabulary import CLASSES
@@ -42,16 +42,30 @@ def test_an_object_stands_where_a_picture_differs_from_the_one_before():
 
 
 @pytest.mark.parametrize(
-    ("names", "classes"),
+    ("names", "classes", "known"),
     [
-        (["A_0.png", "B_1.png"], [[1], [1, 2]]),  # another scene
-        (["A_0.png", "A_1.png"], [[1], [2, 3]]),  # not one object more
-        (["A_0.png", "A_1.png"], [[1], [1, 2, 3]]),
-        (["A_0.png", "A_1.png"], [[1, 2], [1, 2, 3]]),  # the first is not known
+        (["A_0.png", "A_1.png"], [[1], [1, 2]], True),
+        (["A_0.png", "B_1.png"], [[1], [1, 2]], False),  # another scene
+        (["A_0.png", "A_1.png"], [[1], [2, 3]], False),  # not one object more
+        (["A_0.png", "A_1.png"], [[1], [1, 2, 3]], False),
+        (["A_0.png", "A_2.png"], [[1], [1, 2]], False),  # not the next picture
+        (["A_1.png", "A_2.png"], [[1, 2], [1, 2, 3]], False),  # the first is not there
     ],
 )
-def test_pictures_that_do_not_build_a_scene_up_have_no_positions(names, classes):
-    assert not find_positions(scene(names, classes, [with_squares((9, 9)), with_squares((20, 20))]))[1].any()
+def test_only_pictures_that_build_a_scene_up_have_positions(names, classes, known):
+    empty = [f"0_{row:06d}_0.png" for row in range(40)]
+    images = [with_squares()] * 40 + [with_squares((9, 9)), with_squares((9, 9), (20, 20))]
+    assert find_positions(scene(empty + names, [[0]] * 40 + classes, images))[-1].any() == known
+
+
+@pytest.mark.parametrize("scenes", [333, 1000, 1998])
+def test_layouts_are_of_pictures_with_each_number_of_objects(scenes):
+    positions = torch.zeros(3 * scenes, 48, dtype=torch.uint8)
+    for row in range(len(positions)):
+        positions[row, : row % 3 + 1] = 100
+    pictures = Pictures(torch.empty(0), torch.empty(0), [""] * len(positions), positions)
+    counts = (layouts_of(pictures) > 0).sum(dim=1).bincount()
+    assert counts.sum() == min(LAYOUTS, 3 * scenes) and counts[1:].min() > 280
 
 
 def test_in_rendered_pictures_the_objects_own_colour_is_there(tmp_path):

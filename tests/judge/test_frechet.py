@@ -49,7 +49,12 @@ def test_one_picture_is_not_enough(judge):
 
 def test_renders_of_the_conditions_are_at_the_floor_and_other_conditions_above_it(judge):
     conditions = [["red cube"], ["red cube", "cyan sphere"], ["cyan sphere", "red cube", "gray cube"]] * 4
-    found = against_renders(judge, to_float(render_conditions(1, conditions, processes=1)), conditions)
+    found = against_renders(judge, to_float(render_conditions(1, conditions)), conditions)
     assert found["pictures"] == 12 and found["distance"] == pytest.approx(found["floor"], rel=0.5)
-    others = to_float(render_conditions(1, [["yellow sphere"]] * 12, processes=1))
+    others = to_float(render_conditions(1, [["yellow sphere"]] * 12))
     assert against_renders(judge, others, conditions)["distance"] > 2 * found["distance"]
+
+
+def test_conditions_of_more_objects_than_a_scene_has_do_not_count(judge):
+    conditions = [["red cube"], ["red cube", "cyan sphere"], ["red cube", "cyan sphere", "gray cube", "gray sphere"]]
+    assert against_renders(judge, pictures(3, 0), conditions)["pictures"] == 2

@@ -107,7 +107,7 @@ SWEEP = {
     "plans": {
         f"{sampler}:{steps}": {
             "sampler": sampler,
-            "steps": steps,
+            "num_steps": steps,
             "frechet": {"distance": 100 / steps, "floor": 5.0},
             "accuracy": {name: {"top_k": {"hits": 3 * steps, "total": 99}} for name in ("test", "unseen")},
         }

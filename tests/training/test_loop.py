@@ -322,9 +322,9 @@ def test_positions_are_learned_kept_and_drawn_with(data, tmp_path):
     pipeline = load_pipeline(folder)
     pictures = load_pictures(data, 32)
     layouts = pipeline.layouts.view(-1, 2, 24)
-    assert len(layouts) == LAYOUTS
-    assert torch.equal((layouts[0, 0] > 0).nonzero().flatten(), pictures.labels[0].nonzero().flatten())
-    assert torch.allclose(layouts.flatten(1)[-1], find_positions(pictures)[-1] / 255, atol=1e-3)
+    found = find_positions(pictures) / 255  # (N, 48)
+    assert len(layouts) == min(LAYOUTS, len(found))
+    assert torch.allclose(layouts.flatten(1).sort(dim=0).values, found.sort(dim=0).values, atol=1e-3)
     with torch.no_grad():
         for level in pipeline.model.down:
             level.spots.weight.normal_()
