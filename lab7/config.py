@@ -222,7 +222,7 @@ _PRESETS = (  # name, the preset that it changes ("": the defaults), one line fo
      "n_feature=24 epochs=5 warmup_steps=100 sampling.num_steps=25 samples=2"),
     ("laptop", "", "our own U-Net from scratch on two CPU cores: an hour with bf16 in hardware, four without",
      "network=efficient tokens_at=all positions=true schedule=shifted target=x_0 loss_weighting=v "
-     "timestep_sampling=logit_normal epochs=24 batch_size=48 optimizer=muon weight_decay=0.01 warmup_steps=200 "
+     "timestep_sampling=logit_normal epochs=18 batch_size=48 optimizer=muon weight_decay=0.01 warmup_steps=200 "
      "save_every=1000 sampler=sde_dpm_solver_pp sampling.num_steps=8 t_end=0.25 guidance_scale=1.5"),
     ("course", "", "the report's own hyperparameters, for one GPU",
      "normalise=plain drop_probability=0 lr_schedule=report clip_norm=0 ema_decay=0 evaluate_every=5 sampler=ddpm "
