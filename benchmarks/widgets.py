@@ -64,7 +64,6 @@ def measure() -> None:
         sampler="ddpm",
         num_steps=DENOISING_STEPS,
         t_end=0.0,
-        place_objects=False,
         callback=lambda *state: states.append(state),
     )
     conditions = lab7.load_list("test", ws.data)[:4] + lab7.load_list("new_test", ws.data)[:4]

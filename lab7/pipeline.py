@@ -95,6 +95,20 @@ class Pipeline:
         """Model space -> model space with pixels outside [-1, 1] brought back to it."""
         return self.normaliser.from_pixels(self.normaliser.decode(x).clamp(-1, 1))
 
+    def condition(
+        self,
+        conditions: Sequence[Sequence[str]],
+        samples: int = 1,
+        seed: int = 0,
+        first: int = 0,
+        place_objects: bool = True,
+    ) -> Tensor:
+        """What the network is told to draw these conditions: (N * samples, 24), with positions (N * samples, 72)."""
+        labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)  # (N * K, 24)
+        if self.layouts is None or not place_objects:
+            return labels
+        return take_positions(labels, self.layouts, [mix_seed(seed, 1, first + row) for row in range(len(labels))])
+
     def __call__(
         self,
         conditions: Sequence[Sequence[str]],
@@ -120,20 +134,16 @@ class Pipeline:
             raise UserError("there are no conditions to draw")
         plan = self.sampling(sampling, samples=samples, **changes)
         timesteps = self.schedule.timesteps(plan.num_steps, plan.t_end)
-        labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0).to(self.device)  # (N * K, 24)
+        condition = self.condition(conditions, samples, seed, first, plan.place_objects)  # (N * K, 24) or (N * K, 72)
         self.model.eval()
 
         def draw(rows: Tensor) -> Tensor:
-            """Pictures of some rows of `labels`."""
-            places = (rows + first).tolist()
-            generators = [torch.Generator().manual_seed(mix_seed(seed, 0, place)) for place in places]
-            condition = labels[rows]  # (B, 24), with positions (B, 72)
-            if plan.place_objects and self.layouts is not None:
-                condition = take_positions(condition, self.layouts, [mix_seed(seed, 1, place) for place in places])
+            """Pictures of some rows of `condition`."""
+            generators = [torch.Generator().manual_seed(mix_seed(seed, 0, first + row)) for row in rows.tolist()]
             denoise = guided_denoiser(
                 self.model,
                 self.schedule,
-                condition,
+                condition[rows],
                 target=self.preset.diffusion.target,
                 guidance_scale=plan.guidance_scale,
                 guidance_interval=(plan.guidance_from, plan.guidance_to),
@@ -144,7 +154,7 @@ class Pipeline:
             x_0 = SAMPLERS[plan.sampler](denoise, self.schedule, timesteps, x_T, generators)
             return self.to_pixels(self.clamp(x_0) if plan.clamp == "output" else x_0, size)
 
-        batches = torch.arange(len(labels)).split(batch_size)
+        batches = torch.arange(len(condition)).split(batch_size)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=plan.draw_precision == "bf16"):
             return torch.cat([draw(rows) for rows in tqdm(batches, "draw", disable=not progress, unit="batch")])
 

@@ -81,7 +81,7 @@ ARMS = _by_name(
     _report("guidance_4", "guidance scale 4", "guidance_scale=4", weights_from=BASELINE),
     _report("clamp_output", "output clamped once", "clamp=output", claim="turns white", weights_from=BASELINE),
     _report("clamp_x_0", "x_0 clamped at every step", "clamp=x_0", claim="turns white", weights_from=BASELINE),
-    Arm("laptop", "our own U-Net", (*_OURS, *_LOGIT, "positions=true"), base="laptop", baseline=""),
+    Arm("laptop", "our own U-Net, told positions", (*_OURS, *_LOGIT, "positions=true"), base="laptop", baseline=""),
     _our("up_down", "condition in up- and down-sampling", "condition_at=up_down"),
     _our("up", "condition in up-sampling only", "condition_at=up", claim="a little worse"),
     _our("down", "condition in down-sampling only", "condition_at=down"),

@@ -31,10 +31,11 @@ def training_pictures(preset: Preset, data: Path | None = None) -> Pictures:
         if not len(pictures):
             raise UserError("holdout_pairs=true leaves no picture to train on; render more scenes, or set it to false")
     if preset.model.network == "efficient" and preset.efficient.positions:
-        pictures = dataclasses.replace(pictures, positions=find_positions(pictures))
-        if not pictures.positions.any():
+        positions = find_positions(pictures)
+        if not positions.any():
             fault = "iclevr/ has no scenes that pictures _0, _1, ... build up, so no object can be placed"
             raise UserError(f"{short(data or data_dir())}: {fault}; set positions=false")
+        pictures = dataclasses.replace(pictures, positions=positions)
     return pictures
 
 

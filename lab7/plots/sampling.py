@@ -27,10 +27,12 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
     floor = plans[0]["frechet"]["floor"]
     right.axhline(floor, color="#777777", linewidth=0.8)
     right.text(
-        0.98, floor, "renders of the same conditions", transform=right.get_yaxis_transform(), ha="right", va="bottom"
+        0.98, floor, "renders of the same conditions", transform=right.get_yaxis_transform(), ha="right", va="top"
     )
     left.set_ylabel("objects found, three lists")
-    right.set(ylabel="Frechet distance (judge's features)", ylim=(0, None))
+    right.set(ylabel="Frechet distance (judge's features)")
+    right.margins(y=0.15)
+    right.set_ylim(bottom=0)
     for axis in (left, right):
         axis.set(xscale="log", xlabel="steps")
         axis.set_xticks(marks, [str(mark) for mark in marks])

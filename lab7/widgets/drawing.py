@@ -9,7 +9,6 @@ import torch
 from ipywidgets import Button, Dropdown, FloatSlider, HBox, IntProgress, IntSlider
 from torch import Tensor
 
-from lab7.dataset.conditions import conditions_tensor
 from lab7.judge.networks import Judge
 from lab7.pipeline import Pipeline
 from lab7.samplers import SAMPLERS, guided_denoiser
@@ -103,11 +102,11 @@ def compose_scene(pipeline: Pipeline, judge: Judge, scene: list[str], seed: int 
     return control
 
 
-def denoising_walk(pipeline: Pipeline, names: Sequence[str], states: Sequence[tuple]) -> Control:
+def denoising_walk(pipeline: Pipeline, names: Sequence[str], states: Sequence[tuple], seed: int = 0) -> Control:
     """Move through the states (step, t, x_t, x_0) that a sampler handed to its callback while it drew the named
-    objects. Shown are x_t, the predicted x_0 with the condition and without it, and how far these two differ."""
+    objects with this seed. Shown are x_t, the predicted x_0 with the condition and without it, and their difference."""
     slider, row = stepper([f"t = {t}" for _, t, _, _ in states], "time")
-    condition = conditions_tensor([names]).to(pipeline.device)  # (1, 24)
+    condition = pipeline.condition([names], seed=seed)  # (1, 24) or (1, 72)
     both, target = torch.cat([condition, torch.zeros_like(condition)]), pipeline.preset.diffusion.target
     denoise = guided_denoiser(pipeline.model, pipeline.schedule, both, target=target)
 
