@@ -30,9 +30,8 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
         0.98, floor, "renders of the same conditions", transform=right.get_yaxis_transform(), ha="right", va="top"
     )
     left.set_ylabel("objects found, three lists")
-    right.set(ylabel="Frechet distance (judge's features)")
-    right.margins(y=0.15)
-    right.set_ylim(bottom=0)
+    highest = max(plan["frechet"]["distance"] for plan in plans)
+    right.set(ylabel="Frechet distance (judge's features)", ylim=(0, 1.15 * highest))
     for axis in (left, right):
         axis.set(xscale="log", xlabel="steps")
         axis.set_xticks(marks, [str(mark) for mark in marks])
