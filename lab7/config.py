@@ -220,7 +220,7 @@ _PRESETS = (  # name, the preset that it changes ("": the defaults), one line fo
     ("short", "small",
      "the same, narrow and stopped early: eight minutes an arm on one core, to see which begins to obey",
      "n_feature=24 epochs=5 warmup_steps=100 sampling.num_steps=25 samples=2"),
-    ("laptop", "", "our own U-Net from scratch on two CPU cores: an hour with bf16 in hardware, four without",
+    ("laptop", "", "our own U-Net from scratch on two CPU cores: an hour with bf16 in hardware, several without",
      "network=efficient tokens_at=all positions=true schedule=shifted target=x_0 loss_weighting=v "
      "timestep_sampling=logit_normal epochs=18 batch_size=48 optimizer=muon weight_decay=0.01 warmup_steps=200 "
      "save_every=1000 sampler=sde_dpm_solver_pp sampling.num_steps=8 t_end=0.25 guidance_scale=1.5"),
