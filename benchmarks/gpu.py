@@ -9,7 +9,6 @@ are read by argparse, for tyro need not be there.
 
 import argparse
 import contextlib
-import functools
 import gzip
 import math
 import multiprocessing
@@ -20,6 +19,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def arms(plan: Plan) -> bool:
         plan.choose(arms=[*own, f"epochs={max(1, epochs)}"], total_rate=rate * len(presets))
     jobs = plan_jobs(ARMS, seeds, "small", plan.chosen["arms"])
     print(f"{len(jobs)} trainings with {' '.join(plan.chosen['arms'])}")
-    run_until(plan.left(), functools.partial(run_jobs, jobs, len(jobs), False))
+    run_until(plan.left(), partial(run_jobs, jobs, len(jobs), False))
     pack_runs(plan.out, jobs)
     if not all(job.done() for job in jobs):
         return False
@@ -124,7 +124,7 @@ def arms(plan: Plan) -> bool:
         plan.choose(course=[*(TOY_ARM if plan.toy else COURSE), f"epochs={epochs}"])
     course_jobs = plan_jobs(ARMS[:1], [0], "course", plan.chosen["course"])
     print(f"preset course with {' '.join(plan.chosen['course'])}")
-    run_until(plan.left(), functools.partial(run_jobs, course_jobs, 1, False))
+    run_until(plan.left(), partial(run_jobs, course_jobs, 1, False))
     pack_runs(plan.out, course_jobs, "course_")
     return course_jobs[0].done()
 
@@ -151,8 +151,8 @@ def network(plan: Plan) -> bool:
         plan.choose(network=[*own, *(f"{name}={value}" for name, value in chosen.items())])
     preset = override(get_preset("best"), plan.chosen["network"])
     print(f"preset best with {' '.join(plan.chosen['network'])}")
-    save_parts = functools.partial(save_average, folder, preset, plan.out)
-    run_until(plan.left(), functools.partial(train_and_score, preset), save_parts, 10 if plan.toy else 60)
+    save_parts = partial(save_average, folder, preset, plan.out)
+    run_until(plan.left(), partial(train_and_score, preset), save_parts, 10 if plan.toy else 60)
     save_parts()
     pack(plan.out / "network.tar.gz", {"best": folder})
     print_results([folder])
@@ -244,7 +244,7 @@ def in_own_group(work: Callable[[], object]) -> None:
     work()
 
 
-@functools.cache  # weights are packed every minute
+@cache  # weights are packed every minute
 def with_weights(preset: Preset) -> tuple[Normaliser, Preset, torch.Tensor | None]:
     """What is kept with a network's weights."""
     pictures = training_pictures(preset)

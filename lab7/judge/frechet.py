@@ -3,6 +3,7 @@
 It is the formula of the FID (Heusel et al. 2017) on another network's features: no number compares with any FID.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,14 +25,18 @@ def against_renders(judge: Judge, images: Tensor, conditions: Sequence[Sequence[
     Conditions of 1 to 3 objects count, at least two. The floor is far from 0: the sets are small, and the conditions
     of a list name some classes more often than others.
     """
-    sizes = torch.tensor([len(names) for names in conditions])
-    counts = [int((sizes == k).sum()) for k in range(1, PER_SCENE + 1)]
+    kept = [row for row, names in enumerate(conditions) if len(names) <= PER_SCENE]
+    drawn, asked = images[kept], tuple(tuple(conditions[row]) for row in kept)
+    counts = [sum(len(names) == k for names in asked) for k in range(1, PER_SCENE + 1)]
     renders = clean_set(max(counts))[0].unflatten(0, (-1, PER_SCENE))  # (scenes, 3, 3, 64, 64)
     unseen = to_float(torch.cat([renders[:count, k] for k, count in enumerate(counts)]))
-    ideal = to_float(render_conditions(IDEAL_SEED, [names for names in conditions if len(names) <= PER_SCENE]))
-    drawn = images[sizes <= PER_SCENE]
-    distance, floor = (frechet_distance(judge, unseen, pictures) for pictures in (drawn, ideal))
+    distance, floor = (frechet_distance(judge, unseen, pictures) for pictures in (drawn, to_float(_ideal(asked))))
     return {"distance": distance, "floor": floor, "pictures": len(drawn)}
+
+
+@functools.lru_cache(maxsize=1)  # several runs are scored on the same conditions
+def _ideal(conditions: tuple[tuple[str, ...], ...]) -> Tensor:
+    return render_conditions(IDEAL_SEED, conditions)
 
 
 @torch.inference_mode()
