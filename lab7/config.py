@@ -93,8 +93,6 @@ class SamplingConfig:
     num_steps: Count = 50  # network evaluations (twice as many with guidance)
     t_end: Annotated[float, Range(0, 0.999)] = 0.0  # stop at this t / T: the x_0 predicted there is the picture
     guidance_scale: NotNegative = 2.0  # 1: the plain conditional model
-    guidance_from: Share = 0.0  # guidance acts where t / T is at least this
-    guidance_to: Share = 1.0  # and at most this
     place_objects: bool = True  # each at a position drawn from training pictures, if the network is told positions
     clamp: Literal["none", "output", "x_0"] = "none"  # pixels to [-1, 1]: of the drawn picture, or of each x_0
     draw_precision: Precision = "auto"  # of the network
@@ -147,8 +145,7 @@ def override(preset: Preset, changes: Iterable[str]) -> Preset:
     """The preset with settings such as "batch_size=16" or "train.seed=3" changed.
 
     A field may be named alone where only one section has it. Raises UserError for an unknown or ambiguous field
-    (with the nearest name), for a value that is not of the field's type or lies outside its range, and for settings
-    that contradict each other.
+    (with the nearest name), and for a value that is not of the field's type or lies outside its range.
     """
     for change in changes:
         path, equals, text = change.partition("=")
@@ -159,8 +156,6 @@ def override(preset: Preset, changes: Iterable[str]) -> Preset:
         kind = get_type_hints(type(part), include_extras=True)[name]
         value = settings.parse_value(kind, text.strip(), path.strip())
         preset = replace(preset, **{section: replace(part, **{name: value})})
-    if preset.sampling.guidance_from > preset.sampling.guidance_to:
-        raise UserError("guidance_from must not be greater than guidance_to")
     return preset
 
 

@@ -146,7 +146,6 @@ class Pipeline:
                 condition[rows],
                 target=self.preset.diffusion.target,
                 guidance_scale=plan.guidance_scale,
-                guidance_interval=(plan.guidance_from, plan.guidance_to),
                 clamp=self.clamp if plan.clamp == "x_0" else None,
                 callback=callback,
             )

@@ -43,22 +43,19 @@ def guided_denoiser(
     *,
     target: str = "eps",
     guidance_scale: float = 1.0,
-    guidance_interval: tuple[float, float] = (0.0, 1.0),
     clamp: Callable[[Tensor], Tensor] | None = None,
     callback: Callback | None = None,
 ) -> Denoise:
     """The function (x_t (B, 3, S, S), t) -> (x_0, eps) of one condition (B, 24) that every sampler calls.
 
-    The network predicts `target`. Guidance acts where t / T lies in the interval (Kynkaanniemi et al. 2024, eq. 3).
-    `clamp` changes each predicted x_0; eps then follows from the changed one. `callback(step, t, x_t, x_0)` sees each
-    prediction, with step = 0, 1, ...
+    The network predicts `target`. `clamp` changes each predicted x_0; eps then follows from the changed one.
+    `callback(step, t, x_t, x_0)` sees each prediction, with step = 0, 1, ...
     """
-    (low, high), step = guidance_interval, count()
+    step = count()
 
     def denoise(x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
         steps = torch.full((len(x_t),), t, dtype=torch.int64, device=x_t.device)
-        scale = guidance_scale if low <= t / schedule.num_steps <= high else 1.0
-        output = classifier_free_guidance(model, x_t, steps, condition, scale)
+        output = classifier_free_guidance(model, x_t, steps, condition, guidance_scale)
         x_0, eps = predict_x_0_eps(schedule, output, x_t, steps, target)
         if clamp is not None:
             x_0 = clamp(x_0)

@@ -134,19 +134,6 @@ class TestEverySampler:
         assert [t for _, t, _, _ in seen] == [1000, 825, 650, 475, 300]
         assert torch.allclose(result, seen[-1][3], atol=1e-4)
 
-    def test_guides_only_in_the_interval(self, sampler, x_T):
-        rows = {}
-
-        def counting(x_t, t, condition):
-            rows[int(t[0])] = len(x_t)
-            return toy_model(x_t, t, condition)
-
-        everywhere = draw(sampler, "linear", x_T, model=counting, guidance_scale=3.0)
-        assert set(rows.values()) == {4}
-        part = draw(sampler, "linear", x_T, model=counting, guidance_scale=3.0, guidance_interval=(0.3, 0.6))
-        assert {t for t, count in rows.items() if count == 4} == {300, 400, 500, 600}
-        assert not torch.equal(part, everywhere)
-
     def test_draws_the_picture_of_a_network_that_knows_it(self, sampler, x_T):
         picture = torch.full_like(x_T, 0.3)
         result = draw(sampler, "cosine", x_T, model=lambda x_t, t, condition: picture, target="x_0")

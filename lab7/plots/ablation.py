@@ -34,17 +34,20 @@ def labelled_pictures(pictures: Tensor, conditions: Sequence[Sequence], found: S
 
 @styled
 def accuracy_points(table: pd.DataFrame) -> Figure:
-    """One line a run and list: our accuracy with its 95% interval, and the report's. Columns of the table: label,
-    accuracy, low, high, reported (NaN where the report says nothing)."""
+    """One line an arm and list: our accuracy with its 95% interval, each training, and the report's. Columns of the
+    table: label, accuracy, low, high, by_seed (a list), reported (NaN where the report says nothing)."""
     figure, axis = subplots(height=0.9 + 0.42 * len(table))
     y = np.arange(len(table))[::-1]
     reach = np.stack([table.accuracy - table.low, table.high - table.accuracy])
     axis.errorbar(table.accuracy, y, xerr=reach, fmt="o", color=COLOURS[0], capsize=3, label="ours, 95% interval")
+    for place, accuracies in zip(y, table.by_seed, strict=True):
+        axis.plot(accuracies, [place] * len(accuracies), "|", color=INK, markersize=9)
+    axis.plot([], [], "|", linestyle="none", color=INK, markersize=9, label="each training")
     axis.plot(table.reported, y, "D", color=COLOURS[1], linestyle="none", label="the report, one run")
     axis.set_yticks(y, table.label)
     axis.set(xlim=(0, 1), ylim=(-0.6, len(table) - 0.4), xlabel="objects found / objects asked for")
     axis.grid(False, axis="y")
-    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return figure
 
 

@@ -24,7 +24,7 @@ SETTINGS = [
         "t_end=1",
     ),
     *("network=resnet", "tokens=maybe", "compile=1", "precision=fp8", "train.epoch=1", "train=1", "train.=1"),
-    *("samples=0", "noise_seed=-1", "guidance_from=1 guidance_to=0"),
+    *("samples=0", "noise_seed=-1"),
     *("judge_scenes=0", "plain_share=2", "evaluation_scenes=0", "scenes=0", "scene_seed=-5", "\u00e9pochs=1"),
 ]
 TABLE = {

@@ -24,6 +24,7 @@ SCORES = pd.DataFrame(
         "low": [0.45, 0.5, 0.05],
         "high": [0.56, 0.7, 0.2],
         "reported": [0.63, 0.68, float("nan")],
+        "by_seed": [[0.4, 0.5, 0.6], [0.6], [0.1]],
     }
 )
 
@@ -168,6 +169,8 @@ def test_points_and_intervals_are_those_of_the_table():
     bars = axis.containers[0].lines[2][0].get_segments()
     assert np.allclose([bar[:, 0] for bar in bars], SCORES[["low", "high"]].to_numpy())
     assert [label.get_text() for label in axis.get_yticklabels()] == SCORES.label.tolist()
+    trainings = [line for line in axis.lines if line.get_marker() == "|" and len(line.get_xdata())]
+    assert [list(line.get_xdata()) for line in trainings[-3:]] == SCORES.by_seed.tolist()
 
 
 def test_snapshots_have_step_epoch_and_the_last_loss(tmp_path):
