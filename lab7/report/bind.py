@@ -13,6 +13,7 @@ import typst
 
 from lab7 import config
 from lab7.ablation.arms import ARMS, run_name
+from lab7.ablation.evaluate import DISAGREEMENT
 from lab7.ablation.workspace import Workspace
 from lab7.pipeline import build_model
 from lab7.report.notebooks import MADE_BY, is_picture
@@ -37,6 +38,7 @@ def gather(ws: Workspace, command: str) -> dict[str, Any]:
         "tables": {name: list(csv.reader(text.splitlines(keepends=True))) for name, text in tables.items()},
         "data": read_json(build_dir() / ws.preset.name / "data.json", "counts, made by notebooks/01_data.ipynb"),
         "evaluation": ws.judge_evaluation(ws.judge()),
+        "disagreement": DISAGREEMENT,
         "provenance": provenance(best_device()),
     }
 
