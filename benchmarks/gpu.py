@@ -43,7 +43,7 @@ from lab7.utils.files import Failure, UserError, data_dir, read_json, runs_dir, 
 from lab7.utils.provenance import best_device, device_name
 
 ARMS = ("report_up_down", "report_up")
-ARM = ("n_feature=128", "image_size=64", "save_every=1000")
+ARM = ("n_feature=128", "batch_size=32", "save_every=1000")
 COURSE = ("samples=1", "save_every=500")  # the report scores one sample a condition
 NETWORK = ("save_every=500",)
 TOY = ("image_size=32", "batch_size=4", "diffusion.num_steps=50", "sampling.num_steps=2", "samples=1", "snapshots=2")

@@ -208,13 +208,13 @@ _PRESETS = (  # name, the preset that it changes ("": the defaults), one line fo
      "scenes=60 image_size=32 n_feature=8 widths=32,32 blocks=1,1 embedding=32 diffusion.num_steps=100 epochs=3 "
      "save_every=10 snapshots=2 ema_decay=0.9 sampling.num_steps=5 samples=1 judge_scenes=20 judge_epochs=1 "
      "evaluation_scenes=10"),
-    ("small", "", "the report's U-Net from scratch, at a size for two CPU cores: an hour an arm with bf16, two without",
-     "image_size=32 n_feature=48 epochs=24 warmup_steps=200"),
+    ("small", "", "the report's U-Net from scratch, narrow: an hour an arm on one CPU core with bf16, two without",
+     "n_feature=32 epochs=10 batch_size=4 warmup_steps=200 save_every=2000 sampling.num_steps=25 "
+     "guidance_scale=4"),
     ("quick", "small", "shipped weights and recorded runs; trains only a short demonstration",
-     "max_steps=60 save_every=60 snapshots=3"),
-    ("short", "small",
-     "the same, narrow and stopped early: eight minutes an arm on one core, to see which begins to obey",
-     "n_feature=24 epochs=5 warmup_steps=100 sampling.num_steps=25 samples=2"),
+     "max_steps=200 save_every=200 snapshots=3"),
+    ("short", "", "the same at 32x32, stopped early: eight minutes an arm on one core, to see which begins to obey",
+     "image_size=32 n_feature=24 epochs=5 warmup_steps=100 sampling.num_steps=25 samples=2"),
     ("laptop", "", "our own U-Net from scratch on two CPU cores: an hour with bf16 in hardware, several without",
      "network=efficient tokens_at=all positions=true schedule=shifted target=x_0 loss_weighting=v "
      "timestep_sampling=logit_normal epochs=18 batch_size=48 optimizer=muon weight_decay=0.01 warmup_steps=200 "

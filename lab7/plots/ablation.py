@@ -83,25 +83,20 @@ def arms_figure(
 
 
 @styled
-def clamp_figure(record: Mapping[str, Any], titles: Mapping[str, str]) -> Figure:
-    """What clamping does to young networks, a row for each kind of pictures in `titles`: the share of predicted pixels
-    that are black or white, step by step, and the values of the samples' pixels. `record` is clamping.json."""
-    names = {"none": "no clamp", "output": "output once", "x_0": "$\\hat x_0$ at every step"}
-    edges = np.linspace(-1.5, 1.5, 61)
-    figure, grid = subplots(len(titles), 2, squeeze=False, height=1.65 * len(titles))
-    for (left, right), (kind, title) in zip(grid, titles.items(), strict=True):
-        for (clamp, drawn), colour, dash in zip(record[kind]["clamps"].items(), COLOURS, DASHES, strict=False):
-            if clamp != "output":  # which changes nothing on the way
-                t = [step["t"] for step in drawn["steps"]]
-                outside = [step["white"] + step["black"] for step in drawn["steps"]]
-                left.plot(t, outside, color=colour, linestyle=dash)
-            right.stairs(np.array(drawn["histogram"]) + 1e-7, edges, color=colour, linestyle=dash, label=names[clamp])
-        left.set(title=title, ylabel="share beyond [−1, 1]", ylim=(0, 1))
-        left.invert_xaxis()
-        right.set(ylabel="share of pixels", yscale="log", ylim=(1e-4, 1))
-        for low, high in ((-1.5, -1), (1, 1.5)):
-            right.axvspan(low, high, color="#000000", alpha=0.06, lw=0)
-    grid[-1][0].set_xlabel("t")
-    grid[-1][1].set_xlabel("value of a drawn pixel (beyond ±1.5: not shown)")
-    grid[0][1].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1, handlelength=1.4)
+def clamp_figure(outside: Mapping[str, Sequence[tuple[int, float]]], pictures: Mapping[str, Tensor]) -> Figure:
+    """What clamping does in a young network, by the way of clamping: (t, share of the guess's pixels beyond [-1, 1])
+    on the way, and the pixels of the drawn pictures (N, 3, H, W), where those beyond 2 count as 2."""
+    figure, (left, right) = subplots(1, 2, height=2.2)
+    edges = np.linspace(-2, 2, 81)
+    for (name, drawn), colour, dash in zip(pictures.items(), COLOURS, DASHES, strict=False):
+        if name in outside:
+            left.plot(*zip(*outside[name], strict=True), color=colour, linestyle=dash)
+        shares = np.histogram(drawn.clamp(-2, 2), edges)[0] / drawn.numel()
+        right.stairs(shares + 1e-6, edges, color=colour, linestyle=dash, label=name)
+    left.set(xlabel="t", ylabel="guess beyond [−1, 1]", ylim=(0, 1))
+    left.invert_xaxis()
+    right.set(xlabel="value of a drawn pixel", ylabel="share of pixels", yscale="log", ylim=(1e-4, 1))
+    for low, high in ((-2, -1), (1, 2)):
+        right.axvspan(low, high, color="#000000", alpha=0.06, lw=0)
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1, handlelength=1.4)
     return figure

@@ -51,7 +51,10 @@ FIGURES = {
         "t",
     ),
     "arms_figure": lambda: plots_results.arms_figure(ARMS.to_dict("records")),
-    "clamp_figure": lambda: plots_results.clamp_figure({"plain": CLAMPS}, {"plain": "p"}),
+    "clamp_figure": lambda: plots_results.clamp_figure(
+        {name: [(10, 0.75), (0, 0.0)] for name in ("none", "x_0")},
+        {"none": 9 * noise(2, 3, 8, 8), "output": noise(2, 3, 8, 8).clamp(-1, 1), "x_0": noise(2, 3, 8, 8)},
+    ),
     "accuracy_points": lambda: plots_results.accuracy_points(SCORES),
     "judges_figure": lambda: plots_judge.judges_figure({"a": EXAM, "b": EXAM}),
     "confusion_figure": lambda: plots_judge.confusion_figure(np.eye(24) + 0.01),
@@ -95,15 +98,6 @@ ARMS = pd.DataFrame(
         "diff_high": [np.nan, -0.4, 0.5, 0.1],
     }
 )
-CLAMPS = {
-    "clamps": {
-        clamp: {
-            "steps": [{"t": 10, "white": 0.25, "black": 0.5}, {"t": 0, "white": 0.0, "black": 0.0}],
-            "histogram": [1 / 60] * 60,
-        }
-        for clamp in ("none", "output", "x_0")
-    }
-}
 SWEEP = {
     "plans": {
         f"{sampler}:{steps}": {
@@ -199,10 +193,12 @@ def test_an_arm_is_marked_by_where_the_interval_of_its_difference_lies():
     assert [line.get_marker() for line in points] == ["v", "^", "o"]
 
 
-def test_the_clamp_of_the_output_is_no_step_on_the_way():
+def test_clamps_are_lines_on_the_way_and_shares_of_all_pixels_at_the_end():
     left, right = FIGURES["clamp_figure"]().axes
-    assert [list(line.get_ydata()) for line in left.lines] == [[0.75, 0.0]] * 2
-    assert len(right.get_legend().get_texts()) == 3
+    assert [list(line.get_ydata()) for line in left.lines] == [[0.75, 0.0]] * 2  # a clamp at the end is not on the way
+    heights = [patch.get_data().values - 1e-6 for patch in right.patches if hasattr(patch, "get_data")]
+    np.testing.assert_allclose([shares.sum() for shares in heights], 1)
+    assert heights[0][0] > 0.3 and heights[1][:19].sum() == pytest.approx(0)  # beyond 2 counts as 2; nothing is left
 
 
 def test_recipes_are_drawn_by_their_minutes_and_both_lists_of_the_course():
