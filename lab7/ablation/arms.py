@@ -78,7 +78,7 @@ ARMS = _by_name(
     _report("no_average", "last weights instead of their average", "ema_decay=0"),
     _report("plain", "pictures in [-1, 1], mean not subtracted", "normalise=plain"),
     _report("guidance_1", "no guidance", "guidance_scale=1", weights_from=BASELINE),
-    _report("guidance_4", "guidance scale 4", "guidance_scale=4", weights_from=BASELINE),
+    _report("guidance_2", "guidance scale 2", "guidance_scale=2", weights_from=BASELINE),
     _report("clamp_output", "output clamped once", "clamp=output", claim="turns white", weights_from=BASELINE),
     _report("clamp_x_0", "x_0 clamped at every step", "clamp=x_0", claim="turns white", weights_from=BASELINE),
     Arm("laptop", "our own U-Net, told positions", (*_OURS, *_LOGIT, "positions=true"), base="laptop", baseline=""),

@@ -11,10 +11,10 @@ from lab7.utils.files import UserError, write_json, write_text
 
 
 def test_jobs_are_planned_seed_by_seed_and_an_arm_that_only_draws_comes_after_its_network(tiny, smoke_build):
-    jobs = sweep.plan_jobs(["report_guidance_4", "report_up", "report_up"], [0, 2], "smoke")
+    jobs = sweep.plan_jobs(["report_guidance_2", "report_up", "report_up"], [0, 2], "smoke")
     assert [job.folder.name for job in jobs] == [
-        *("report_up_down", "report_up", "report_guidance_4"),
-        *("report_up_down_seed2", "report_up_seed2", "report_guidance_4_seed2"),
+        *("report_up_down", "report_up", "report_guidance_2"),
+        *("report_up_down_seed2", "report_up_seed2", "report_guidance_2_seed2"),
     ]
     assert jobs[0].folder == smoke_build / "smoke" / "runs" / "report_up_down" and not jobs[3].done()
     for wrong, message in (
