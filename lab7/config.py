@@ -213,7 +213,7 @@ _PRESETS = (  # name, the preset that it changes ("": the defaults), one line fo
      "guidance_scale=4"),
     ("quick", "small", "shipped weights and recorded runs; trains only a short demonstration",
      "max_steps=200 save_every=200 snapshots=3"),
-    ("short", "", "the same at 32x32, stopped early: eight minutes an arm on one core, to see which begins to obey",
+    ("short", "", "the report's U-Net at 32x32, stopped early: eight minutes an arm, to see which begins to obey",
      "image_size=32 n_feature=24 epochs=5 warmup_steps=100 sampling.num_steps=25 samples=2"),
     ("laptop", "", "our own U-Net from scratch on two CPU cores: an hour with bf16 in hardware, several without",
      "network=efficient tokens_at=all positions=true schedule=shifted target=x_0 loss_weighting=v "
