@@ -22,7 +22,7 @@ def main() -> None:
                 for output in cell.outputs:  # a widget is nothing without its kernel
                     output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
         nbformat.write(content, path)
-    made = {name for record in records for name in record["figures"]}
+    made = {name for record in records for name in record["figures"] if not name.endswith(".svg")}
     for path in (ROOT / "figures").glob("*"):
         if path.name not in made:
             path.unlink()
