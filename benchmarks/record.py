@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import run
-from lab7.ablation.arms import ARMS
+from lab7.ablation.arms import ARMS, find_arms
 from lab7.ablation.results import RECORD, read_record, scored_runs
 from lab7.ablation.workspace import open_workspace
 from lab7.training.run_folder import read_metrics
@@ -21,7 +21,7 @@ OUT = shipped_dir() / "runs" / RECORD
 
 def main(preset: str = "laptop", arms: tuple[str, ...] = ("all",), out: Path = OUT) -> None:
     """Add the scored runs of these arms, made with that preset, to the file `out`."""
-    added, total = write_record(out, open_workspace(preset).runs, ARMS if arms == ("all",) else arms)
+    added, total = write_record(out, open_workspace(preset).runs, find_arms(arms))
     print(f"{short(out)}: {added} runs added; it now holds {total}")
 
 

@@ -1,5 +1,6 @@
 """The arms of the ablation: a named configuration each, and what the report claims of it."""
 
+import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,6 +119,12 @@ def get_arm(name: str) -> Arm:
     if name not in ARMS:
         raise UserError(f"unknown arm '{name}'{suggest(name, ARMS)}")
     return ARMS[name]
+
+
+def find_arms(patterns: Iterable[str]) -> list[str]:
+    """The names that fit: "all", or names in which * stands for any letters. UserError for one that fits none."""
+    fitting = [fnmatch.filter(ARMS, "*" if one == "all" else one) or [get_arm(one).name] for one in patterns]
+    return list(dict.fromkeys(name for names in fitting for name in names))
 
 
 def arm_preset(arm: Arm, preset: Preset, settings: Iterable[str] = ()) -> Preset:

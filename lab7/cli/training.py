@@ -107,7 +107,7 @@ def ablate(
 
     Args:
         preset: With laptop, each arm is trained at its own size for two CPU cores; with others, at the preset's.
-        arms: Names of arms (see --list), or all.
+        arms: Names of arms (see --list), "ours_*" for those that begin so, or all.
         seeds: Seeds such as 0-4 or 0,2,7.
         jobs: Runs at a time, each with up to 2 GB of memory. The default is one for every two cores.
         settings: Settings to change in every arm, such as epochs=4.
@@ -115,13 +115,13 @@ def ablate(
         list: List the arms with the seeds that are finished here and those recorded in data/runs/; train nothing.
     """
     from lab7.ablation import sweep
-    from lab7.ablation.arms import ARMS
+    from lab7.ablation.arms import ARMS, find_arms
     from lab7.ablation.results import read_arms
     from lab7.ablation.workspace import open_workspace
 
     if submit != "no" and (jobs or list):
         raise UserError("--submit goes without --jobs and --list: each run becomes a task of the cluster's own")
-    runs, names = open_workspace(preset).runs, tuple(ARMS) if arms == ("all",) else arms
+    runs, names = open_workspace(preset).runs, find_arms(arms)
     if list:
         shipped, lines = shipped_dir() / "runs", []
         seeds_by_arm: dict[str, dict[str, Any]] = {name: {} for name in ARMS}

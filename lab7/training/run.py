@@ -83,6 +83,7 @@ class Run:
         self.loss_options = loss.target, loss.drop_probability, loss.timestep_sampling, loss.loss_weighting
         normaliser = fit_normaliser(self.pictures.images, preset.data.normalise).to(device)
         drawn_from = self.net if self.average is None else self.average.module
+        self._shown = load_list("test", self.data)[:4] + load_list("new_test", self.data)[:4]
         layouts, schedule = layouts_of(self.pictures), make_schedule(preset).to(device)
         self.pipeline = Pipeline(drawn_from, schedule, normaliser, preset, layouts=layouts)
         pixels = hashlib.sha256(normaliser.mean.cpu().numpy().tobytes() + self.pictures.labels.cpu().numpy().tobytes())
@@ -192,9 +193,8 @@ class Run:
 
     def _snapshot(self) -> None:
         """Draw four conditions of each list, always from the same noise."""
-        conditions = load_list("test", self.data)[:4] + load_list("new_test", self.data)[:4]
         strip = self.folder / "samples" / f"step_{self.total['steps']:07d}.png"
-        save_grid(self.pipeline(conditions), strip, columns=len(conditions))
+        save_grid(self.pipeline(self._shown), strip, columns=len(self._shown))
 
     def _append(self, line: dict[str, Any]) -> None:
         if self.main:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab7.ablation.arms import ARMS, BASELINE, arm_preset, get_arm, run_name
+from lab7.ablation.arms import ARMS, BASELINE, arm_preset, find_arms, get_arm, run_name
 from lab7.ablation.evaluate import REPORTED_LISTS
 from lab7.ablation.results import scored_runs
 from lab7.config import field_names, get_preset, override, to_dict
@@ -39,6 +39,14 @@ def test_arms_without_a_training_change_only_the_sampling():
 def test_an_unknown_arm_gets_the_nearest_name():
     with pytest.raises(UserError, match="unknown arm 'report_upp'; did you mean 'report_up'"):
         get_arm("report_upp")
+    with pytest.raises(UserError, match=r"unknown arm 'our_\*'"):
+        find_arms(["our_*"])
+
+
+def test_arms_are_named_by_patterns():
+    assert find_arms(["all"]) == list(ARMS) and find_arms([]) == []
+    ours = [name for name in ARMS if name.startswith("ours_")]
+    assert find_arms(["ours_up", "ours_*"]) == ["ours_up", *(name for name in ours if name != "ours_up")]
 
 
 def test_runs_of_an_arm_are_found_by_seed(tmp_path):

@@ -129,6 +129,14 @@ def test_train_with_a_corrupt_picture(capsys, course_folder, monkeypatch):
     assert first.name in message
 
 
+def test_train_with_a_bad_list(capsys, course_folder, place, monkeypatch):
+    monkeypatch.setenv("LAB7_DATA", str(course_folder))
+    for name in ("new_test", "test"):
+        (course_folder / f"{name}.json").write_text('[["red cub"]]')
+        assert f"{name}.json: entry 1: unknown label" in refused(capsys, "train", "--preset", "smoke", *TINY)
+    assert not (place / "runs" / "smoke" / "config.json").exists()  # before the first step
+
+
 def test_data_refuses_a_bad_size(capsys):
     for size in ("64", "0x0", "64x64x64", "-4x4", "100000x100000"):
         assert "size must" in refused(capsys, "data", f"--size={size}")
