@@ -43,9 +43,9 @@ def accuracy_points(table: pd.DataFrame) -> Figure:
     for place, accuracies in zip(y, table.by_seed, strict=True):
         axis.plot(accuracies, [place] * len(accuracies), "|", color=INK, markersize=9)
     axis.plot([], [], "|", linestyle="none", color=INK, markersize=9, label="each training")
-    axis.plot(table.reported, y, "D", color=COLOURS[1], linestyle="none", label="the report, one run")
+    axis.plot(table.reported, y, "D", color=COLOURS[1], linestyle="none", label="the report")
     axis.set_yticks(y, table.label)
-    axis.set(xlim=(0, 1), ylim=(-0.6, len(table) - 0.4), xlabel="objects found / objects asked for")
+    axis.set(xlim=(0, 1.02), ylim=(-0.6, len(table) - 0.4), xlabel="objects found / objects asked for")
     axis.grid(False, axis="y")
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return figure
@@ -53,7 +53,7 @@ def accuracy_points(table: pd.DataFrame) -> Figure:
 
 @styled
 def arms_figure(
-    rows: Sequence[Mapping[str, Any]], xlabel: str = "objects found / asked for", xlim: Any = (0, 1)
+    rows: Sequence[Mapping[str, Any]], xlabel: str = "objects found / asked for", xlim: Any = (0, 1.02)
 ) -> Figure:
     """Arms, a line each: the value of every training, by default the accuracy, and the difference to the baseline.
 
@@ -72,7 +72,7 @@ def arms_figure(
     right.axvline(0, color=INK, linewidth=0.8, linestyle="-")
     left.set_yticks(y, [row["title"] for row in rows], fontsize=7.5)
     left.set(ylim=(-0.6, len(rows) - 0.4), xlabel=xlabel, xlim=xlim)
-    right.set(xlabel="difference to the baseline")
+    right.set(xlabel="difference to the arm's baseline")
     left.plot([], [], "o", linestyle="none", color=COLOURS[0], markersize=4.5, label="one training")
     left.plot([], [], "-", color=BAND, linewidth=5, label="95% interval")
     for name, (mark, colour) in looks.items():
@@ -93,10 +93,10 @@ def clamp_figure(outside: Mapping[str, Sequence[tuple[int, float]]], pictures: M
             left.plot(*zip(*outside[name], strict=True), color=colour, linestyle=dash)
         shares = np.histogram(drawn.clamp(-2, 2), edges)[0] / drawn.numel()
         right.stairs(shares + 1e-6, edges, color=colour, linestyle=dash, label=name)
-    left.set(xlabel="t", ylabel="guess beyond [−1, 1]", ylim=(0, 1))
+    left.set(xlabel="t", ylabel="guess beyond [−1, 1]", ylim=(-0.03, 1))
     left.invert_xaxis()
     right.set(xlabel="value of a drawn pixel", ylabel="share of pixels", yscale="log", ylim=(1e-4, 1))
     for low, high in ((-2, -1), (1, 2)):
         right.axvspan(low, high, color="#000000", alpha=0.06, lw=0)
-    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1, handlelength=1.4)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure

@@ -56,7 +56,7 @@ def error_types_figure(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fig
     height = 0.8 / len(scores)
     for place, ((name, rows), colour) in enumerate(zip(scores.items(), COLOURS, strict=False)):
         share, low, high = (100 * np.array([row[key] for row in rows]) for key in ("share", "low", "high"))
-        look: dict[str, Any] = {"color": colour, "label": name, "capsize": 2, "error_kw": {"linewidth": 0.8}}
+        look: dict[str, Any] = {"color": (colour, 0.4), "ecolor": colour, "label": name, "capsize": 2}
         y = np.arange(len(rows)) + place * height
         axis.barh(y, share, height, xerr=np.abs([share - low, high - share]), **look)
     kinds = [row["error_type"] for row in next(iter(scores.values()))]

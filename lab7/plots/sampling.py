@@ -18,12 +18,14 @@ def steps_figure(record: Mapping[str, Any]) -> Figure:
     taken = sorted({plan["num_steps"] for plan in plans})
     marks = taken if len(taken) < 6 else [mark for mark in (4, 8, 16, 25, 50, 100, 1000) if mark <= taken[-1]]
     figure, (left, right) = subplots(1, 2, height=3.0)
-    for sampler, colour, dash in zip(sorted({plan["sampler"] for plan in plans}), COLOURS, DASHES, strict=False):
+    for place, sampler in enumerate(sorted({plan["sampler"] for plan in plans})):
+        look: dict[str, Any] = {"color": COLOURS[place], "linestyle": DASHES[place], "marker": "o"}
+        look |= {"linewidth": 0.8 + 4 / (place + 1), "markersize": 3 + 5 / (place + 1)}  # so that equal lines show
         mine = [plan for plan in plans if plan["sampler"] == sampler]
         steps = [plan["num_steps"] for plan in mine]
-        draw_shares(left, steps, [pooled(plan) for plan in mine], color=colour, linestyle=dash, label=sampler)
+        draw_shares(left, steps, [pooled(plan) for plan in mine], label=sampler, **look)
         distances = [plan["frechet"]["distance"] for plan in mine]
-        right.plot(steps, distances, color=colour, linestyle=dash, marker="o", markersize=3.5)
+        right.plot(steps, distances, **look)
     floor = plans[0]["frechet"]["floor"]
     right.axhline(floor, color="#777777", linewidth=0.8)
     right.text(
@@ -46,7 +48,8 @@ def draw_shares(axis: Axes, places: Sequence[float], scores: Sequence[tuple[int,
     axis.fill_between(places, low, high, color=line["color"], alpha=0.15, lw=0)
     if len(places) == 1:  # too few for a band
         axis.vlines(places, low, high, color=line["color"], alpha=0.4, lw=2)
-    axis.plot(places, [hits / total for hits, total in scores], marker="o", markersize=3.5, **line)
+    look: dict[str, Any] = {"marker": "o", "markersize": 3.5} | line
+    axis.plot(places, [hits / total for hits, total in scores], **look)
 
 
 def pooled(plan: Mapping[str, Any]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from lab7.dataset.images import read_picture
 from lab7.plots.sampling import draw_shares, pooled
@@ -49,11 +49,12 @@ def snapshot_figure(snapshots: pd.DataFrame, conditions: Sequence[Sequence[str]]
 
 @styled
 def run_curves(runs: Mapping[str, Lines], live: Lines) -> Figure:
-    """The loss of whole runs against the pictures that they have seen, both axes logarithmic; `live` as points. All
-    lines hold a loss."""
+    """The loss of whole runs against the pictures that they have seen, both axes logarithmic, a run's as the mean over
+    each twentieth of a decade; `live` as points. All lines hold a loss."""
     figure, axis = subplots(width=5.6, height=2.9)
     for (name, lines), colour, dash in zip(runs.items(), COLOURS, DASHES, strict=False):
-        curve = pd.DataFrame(lines)
+        curve = pd.DataFrame(lines)[["images", "loss"]]
+        curve = curve.groupby((20 * np.log10(curve.images)).round()).mean()
         axis.plot(curve.images, curve.loss, color=colour, linestyle=dash, label=name, linewidth=1.3)
     curve = pd.DataFrame(live)
     axis.plot(curve.images, curve.loss, "o", color="black", markersize=8, fillstyle="none", label="this notebook")
@@ -74,7 +75,8 @@ def recipes_figure(curves: Mapping[str, Mapping[str, Any]], lists: Sequence[str]
         cores = "one core" if curve["threads"] == 1 else f"{curve['threads']} cores"
         label = f"{name}: {curve['weights'] / 1e6:.1f} million weights, {cores}"
         draw_shares(axis, minutes, scores, color=colour, linestyle=dash, label=label)
-    axis.set(xlabel="minutes of training", ylabel=f"objects found, {' and '.join(lists)}", xlim=(0, None), ylim=(0, 1))
+    axis.set(xlabel="minutes of training", ylabel=f"objects found, {' and '.join(lists)}")
+    axis.set(xlim=(0, None), ylim=(0, 1.02))
     axis.legend(loc="center right")
     return figure
 
@@ -107,12 +109,14 @@ def initialisation_figure(sizes: Mapping[str, Sequence[Mapping]], first_losses: 
         curve = np.array(first_losses[kind])
         _band(axes[2], np.arange(1, curve.shape[1] + 1), curve, kind, colour, dash)
     for axis, title in zip(axes, ("Entering each block", "Leaving each block", "First steps"), strict=True):
-        axis.set(yscale="log", ylabel="standard deviation", title=title)
-        _plain(axis.yaxis)
+        axis.set_title(title)
     axes[0].sharey(axes[1])
     for axis in axes[:2]:
+        axis.set(yscale="log", ylabel="standard deviation")
+        _plain(axis.yaxis)
         axis.set_xticks(range(len(blocks)), blocks, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
-    axes[2].set(xlabel="step", ylabel="loss (mean squared error)")
+    axes[2].set(xlabel="step", ylabel="loss (mean squared error)", ylim=(0, None))
+    axes[2].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[2].legend()
     return figure
 
