@@ -149,7 +149,7 @@ def _handles(pid: int, kind: signal.Signals) -> bool:
 def _start(place: Path, pictures: Path, words: tuple[str, ...]) -> subprocess.Popen:
     """One command, with all that it writes in `place`, which also marks its processes."""
     data = place / "data" if words[0] == "data" and place.name != "none" else pictures
-    places = {"RUNS": place / "runs", "BUILD": place / "build", "FIGURES": place / "figures", "DATA": data}
+    places = {"RUNS": place / "runs", "BUILD": place / "build", "DATA": data}
     environment = os.environ | {f"LAB7_{name}": str(path) for name, path in places.items()}
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     place.mkdir(exist_ok=True)
@@ -246,7 +246,7 @@ def _readers(place: Path) -> Iterator[tuple[str, tuple[list[Path], Callable[[], 
     """By kind: files, and what the lab reads from them. All are made here, by the lab's own commands."""
     from lab7.cli.main import main
 
-    places = {"DATA": place / "data", "RUNS": place / "runs", "BUILD": place / "build", "FIGURES": place / "figures"}
+    places = {"DATA": place / "data", "RUNS": place / "runs", "BUILD": place / "build"}
     os.environ |= {f"LAB7_{name}": str(path) for name, path in places.items()}
     data, runs = places["DATA"], places["RUNS"]
     judge = data / "weights" / "judge.safetensors"
@@ -265,7 +265,7 @@ def _readers(place: Path) -> Iterator[tuple[str, tuple[list[Path], Callable[[], 
 
     def read_weights() -> str:
         pipeline = load_pipeline(folder)
-        return _digest(pipeline.model.state_dict(), pipeline.normaliser.state(), pipeline.preset)
+        return _digest(pipeline.model.state_dict(), vars(pipeline.normaliser), pipeline.preset)
 
     def read_data() -> str:
         pictures = load_pictures(data, 32)

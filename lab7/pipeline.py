@@ -56,7 +56,7 @@ def save_weights(
     tensors = {name: v.detach().cpu().contiguous() for name, v in state.items()}
     halves = {name: v.half() for name, v in tensors.items() if v.is_floating_point()}
     tensors |= {name: half for name, half in halves.items() if half.isfinite().all()}
-    tensors |= {f"normaliser.{key}": value for key, value in normaliser.state().items()}
+    tensors |= {"normaliser.mean": normaliser.mean.cpu(), "normaliser.std": normaliser.std.cpu()}
     write_bytes(path, save(tensors, metadata={"lab7": json.dumps(config.to_dict(preset))}))
 
 
@@ -68,7 +68,6 @@ class Pipeline:
     schedule: NoiseSchedule
     normaliser: Normaliser
     preset: Preset
-    path: Path | None = None
     layouts: Tensor | None = None  # (K, 48), see dataset/positions.py; None for a network that is not told positions
 
     @property
@@ -172,7 +171,7 @@ def load_pipeline(path: Path | str, device: str | torch.device = "cpu") -> Pipel
     path, tensors, metadata = _read_weights(path)
     try:
         preset = config.from_dict(json.loads(metadata["lab7"]), where=short(path))
-        normaliser = Normaliser.from_state({key: tensors.pop(f"normaliser.{key}") for key in ("mean", "std")})
+        normaliser = Normaliser(tensors.pop("normaliser.mean"), tensors.pop("normaliser.std"))
         model, size = build_model(preset), preset.data.image_size
         layouts = tensors.pop("layouts", torch.empty(0)) if getattr(model, "positions", False) else None
         model.load_state_dict(tensors)
@@ -184,9 +183,7 @@ def load_pipeline(path: Path | str, device: str | torch.device = "cpu") -> Pipel
         raise _not_ours(path, error) from None
     model = model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     schedule = make_schedule(preset).to(device)
-    return Pipeline(
-        model, schedule, normaliser.to(device), preset, path, None if layouts is None else layouts.to(device)
-    )
+    return Pipeline(model, schedule, normaliser.to(device), preset, None if layouts is None else layouts.to(device))
 
 
 def start_from(model: nn.Module, path: Path | str) -> tuple[Path, list[str]]:

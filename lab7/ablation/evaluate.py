@@ -16,7 +16,7 @@ from lab7.judge import evaluation
 from lab7.judge.blobs import has_duplicate
 from lab7.judge.error_types import readings, tally
 from lab7.judge.frechet import against_renders
-from lab7.judge.metrics import Score, exact_hits, top_k, top_k_hits
+from lab7.judge.metrics import Score, exact_hits, top_k_hits
 from lab7.judge.networks import Judge
 from lab7.pipeline import Pipeline, load_pipeline
 from lab7.training.run_folder import first_difference
@@ -55,10 +55,9 @@ def score(
 ) -> dict[str, Any]:
     """Draw every condition `samples` times and have the judge count; `drawing` goes to the pipeline.
 
-    "top_k" and "exact" count all samples; "single" counts only the first sample of each condition, as the report does.
-    "by_picture" holds the objects found in every picture. "duplicated" counts pictures that show an object more than
-    once, which the judge does not notice (see judge/blobs.py); "exact_without_duplicates" counts exact matches without
-    them. `kept` receives the pictures.
+    "top_k" and "exact" count all samples; "by_picture" holds the objects found in every picture. "duplicated" counts
+    pictures that show an object more than once, which the judge does not notice (see judge/blobs.py);
+    "exact_without_duplicates" counts exact matches without them. `kept` receives the pictures.
     """
     images = as_stored(pipeline(conditions, samples=samples, progress=progress, **drawing))
     labels = conditions_tensor(conditions).repeat_interleave(samples, dim=0)  # (N * K, 24)
@@ -69,7 +68,6 @@ def score(
     exact = exact_hits(outputs, labels) & ~duplicated
     scores = {
         **_counts(outputs, labels, samples),
-        "single": top_k(outputs[::samples], labels[::samples]).to_dict(),
         "error_types": tally(readings(outputs, [names for names in conditions for _ in range(samples)])),
         "duplicated": Score(int(duplicated.sum()), len(duplicated)).to_dict(),
         "exact_without_duplicates": Score(int(exact.sum()), len(exact)).to_dict(),

@@ -151,8 +151,8 @@ def open_workspace(preset: str = "quick", settings: Iterable[str] = (), seed: in
     """The workspace of a preset; `seed` is the training's. Raises UserError for an unknown preset or setting."""
     settings = tuple(settings)
     chosen = override(get_preset(preset), [f"train.seed={seed}", *settings])
-    if preset == "quick":
-        return Workspace(chosen, data_dir(), shipped_dir() / "runs", files.figures_dir(), settings)
     base = build_dir() / preset
+    if preset == "quick":
+        return Workspace(chosen, data_dir(), shipped_dir() / "runs", base / "figures", settings)
     data, runs = (base / "data", base / "runs") if preset == "smoke" else (data_dir(), files.runs_dir() / preset)
     return Workspace(chosen, data, runs, base / "figures", settings)

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -55,14 +54,6 @@ def check() -> Iterator[Check]:
     yield _attempt("data", _data)
     yield _attempt("judge", _judge)
     yield _attempt("weights", _weights, "put it back: git checkout -- data/runs")
-    browser = find_chromium()
-    remedy = "" if browser else "for tests/browser: apt-get install chromium"
-    yield Check("browser", True if browser else None, browser or "no Chromium", remedy)
-
-
-def find_chromium() -> str | None:
-    """The browser that tests/browser drives."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def _attempt(name: str, look: Callable[[], Check], remedy: str = "") -> Check:

@@ -11,7 +11,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from lab7.config import PRESETS, SamplerName, get_preset
 from lab7.utils.files import UserError, absolute
-from lab7.utils.settings import Range, parse_value
+from lab7.utils.settings import Range, Seed, parse_value
 
 _PRESETS, _SAMPLERS = (f"{{{','.join(names)}}}" for names in (PRESETS, get_args(SamplerName)))
 Settings = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, arg(name="set", metavar="NAME=VALUE ...")]
@@ -30,11 +30,6 @@ def _text(metavar: str, parse: Callable[[str], Any], kind: type) -> Any:
     )
 
 
-def _whole(name: str, low: int, high: int) -> Any:
-    """How an option is read that must be a whole number in a range."""
-    return _text("INT", lambda text: parse_value(Annotated[int, Range(low, high)], text, f"--{name}"), int)
-
-
 PresetName = Annotated[str, _text(_PRESETS, lambda text: get_preset(text).name, str)]
 OptionalPreset = Annotated[PresetName | None, arg(metavar=_PRESETS, help_behavior_hint="")]
 _Sampler = Annotated[str, _text(_SAMPLERS, lambda text: parse_value(SamplerName, text, "--sampler"), str)]
@@ -42,8 +37,9 @@ OptionalSampler = Annotated[_Sampler | None, arg(metavar=_SAMPLERS, help_behavio
 OptionalInt = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
 SomePath = Annotated[Path, _text("PATH", _path, Path)]  # absolute, with ~ expanded
 OptionalPath = Annotated[SomePath | None, arg(metavar="PATH", help_behavior_hint="")]
-Jobs = Annotated[int, _whole("jobs", 0, 1000), arg(help_behavior_hint="")]
-SeedOption = Annotated[int, _whole("seed", 0, 2**31 - 1)]
+_Jobs = Annotated[int, Range(0, 1000)]
+Jobs = Annotated[int, _text("INT", lambda text: parse_value(_Jobs, text, "--jobs"), int), arg(help_behavior_hint="")]
+SeedOption = Annotated[int, _text("INT", lambda text: parse_value(Seed, text, "--seed"), int)]
 Flag = Annotated[bool, arg(help_behavior_hint="")]
 Json = Annotated[bool, arg(help="Print one JSON document instead of lines.", help_behavior_hint="")]
 
@@ -64,9 +60,8 @@ def score_line(name: str, score: dict[str, Any]) -> str:
 
 def ceiling_line(judge: Any) -> str:
     """How many objects the judge itself finds on renders that it never saw."""
-    from lab7.judge.evaluation import ceiling
+    from lab7.judge.evaluation import recorded
 
-    share = ceiling(judge)
-    if share != share:
+    if not (evaluation := recorded(judge)):
         return f"ceiling: unknown, for {judge.name} was not evaluated; 'lab7 judge --evaluate' does"
-    return f"ceiling: on unseen renders this judge finds {share:.4f} of the objects"
+    return f"ceiling: on unseen renders this judge finds {evaluation['clean']['top_k']['accuracy']:.4f} of the objects"

@@ -44,15 +44,6 @@ class Normaliser:
         """The same on another device."""
         return Normaliser(self.mean.to(device), self.std.to(device))
 
-    def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps: {"mean": (3, S, S), "std": ()}, on the CPU."""
-        return {"mean": self.mean.cpu(), "std": self.std.cpu()}
-
-    @staticmethod
-    def from_state(state: dict[str, Tensor]) -> "Normaliser":
-        """The inverse of state."""
-        return Normaliser(state["mean"].float(), state["std"].float())
-
 
 def fit_normaliser(images: Tensor, kind: str = "deviation") -> Normaliser:
     """Fit on training pictures, uint8 (N, 3, S, S). The same pictures give the same bits in any order.

@@ -10,7 +10,7 @@ import numpy as np
 
 from lab7.dataset.look import LOOK, Lamp, Look
 from lab7.dataset.scenes import Scene
-from lab7.vocabulary import COLOURS, SHAPES
+from lab7.vocabulary import COLOURS
 
 REFLECTANCE = np.array([  # linear, by colour: CLEVR's base colours
     (87, 87, 87), (173, 35, 35), (42, 75, 215), (29, 105, 20),
@@ -32,8 +32,7 @@ def radiance(scene: Scene, width: int, height: int, look: Look = LOOK) -> tuple[
     from lab7.dataset.ray_casting import cast  # here, for numba takes a second to import
 
     objects = scene.objects
-    shapes = np.array([SHAPES.index(thing.shape) for thing in objects], dtype=np.int64)
-    colours = np.array([thing.label % len(COLOURS) for thing in objects], dtype=np.int64)
+    shapes, colours = np.divmod(np.array([thing.label for thing in objects], dtype=np.int64), len(COLOURS))
     centres = np.array([(thing.x, thing.y, look.radius) for thing in objects]).reshape(-1, 3)
     turns = np.array([(math.cos(thing.yaw), math.sin(thing.yaw)) for thing in objects]).reshape(-1, 2)
     # Of the spheres about a cube, a sphere and a cylinder.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lab7.vocabulary import CLASSES, SHAPES
+from lab7.vocabulary import CLASSES
 
 EXTENT = 3.0  # later objects are uniform over [-EXTENT, EXTENT]^2
 MIN_DISTANCE = 2.4  # between any two centres
@@ -29,10 +29,6 @@ class SceneObject:
     y: float
     yaw: float  # turn about the vertical, radians
 
-    @property
-    def shape(self) -> str:
-        return SHAPES[self.label // 8]
-
 
 @dataclass(frozen=True)
 class Scene:
@@ -44,10 +40,6 @@ class Scene:
     def labels(self) -> list[str]:
         """The objects' names, in the order in which they were placed."""
         return [CLASSES[thing.label] for thing in self.objects]
-
-    def first(self, count: int) -> "Scene":
-        """The scene with its first `count` objects only, as i-CLEVR's picture number `count` - 1 shows it."""
-        return Scene(self.objects[:count])
 
 
 def sample_scene(

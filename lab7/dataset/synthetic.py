@@ -124,7 +124,7 @@ def _labels(scenes: Iterable[list[str]]) -> list[list[str]]:
 def _draw(scene: Scene, seed: int, index: int, width: int, height: int, look: Look = LOOK) -> list[np.ndarray]:
     """The pictures of scene `index`, uint8 (height, width, 3); the grain of picture k comes from (seed, index, k)."""
     first = (seed * 10_000_019 + index) * PER_SCENE
-    return [render(scene.first(k + 1), width, height, look, (first + k) % 2**63) for k in range(PER_SCENE)]
+    return [render(Scene(scene.objects[: k + 1]), width, height, look, (first + k) % 2**63) for k in range(PER_SCENE)]
 
 
 def _render_scene(seed: int, randomization: Randomization | None, index: int) -> tuple[np.ndarray, list[str]]:

@@ -4,7 +4,6 @@ The share of objects that it finds there is the ceiling: no generator can be exp
 """
 
 import functools
-from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +68,6 @@ def recorded(judge: Judge, data: Path | None = None) -> dict[str, Any] | None:
                     raise UserError(f"{short(path)}: holds no evaluation of a judge; restore it") from None
                 return evaluation
     return None
-
-
-def ceiling(judge: Judge, data: Path | None = None) -> float:
-    """The share of objects that the judge finds on unseen renders; NaN if its evaluation was not recorded."""
-    evaluation = recorded(judge, data)
-    return evaluation["clean"]["top_k"]["accuracy"] if evaluation else nan
 
 
 def scores(outputs: Tensor, labels: Tensor) -> dict[str, Any]:

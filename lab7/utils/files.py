@@ -47,7 +47,7 @@ def _place(name: str, default: Path) -> Path:
 
 def fix_places() -> None:
     """Make the folders that the environment names absolute, for the notebooks and processes that are started."""
-    names = [f"LAB7_{name}" for name in ("HOME", "DATA", "RUNS", "BUILD", "FIGURES")]
+    names = [f"LAB7_{name}" for name in ("HOME", "DATA", "RUNS", "BUILD")]
     os.environ |= {name: str(absolute(os.environ[name])) for name in names if os.environ.get(name)}
 
 
@@ -70,11 +70,6 @@ def shipped_dir() -> Path:
 def runs_dir() -> Path:
     """Where trainings write: `runs/`, or the folder named by LAB7_RUNS."""
     return _place("RUNS", ROOT / "runs")
-
-
-def figures_dir() -> Path:
-    """What comes out: `build/quick/figures/`, or the folder named by LAB7_FIGURES."""
-    return _place("FIGURES", build_dir() / "quick" / "figures")
 
 
 def build_dir() -> Path:

@@ -15,11 +15,12 @@ from lab7.utils.files import UserError, shipped_dir
 
 
 def test_presets_keep_to_their_own_folders(tmp_path, monkeypatch):
-    for name in ("DATA", "RUNS", "BUILD", "FIGURES"):
+    for name in ("DATA", "RUNS", "BUILD"):
         monkeypatch.setenv(f"LAB7_{name}", str(tmp_path / name))
     (tmp_path / "DATA").mkdir()
     quick, smoke, laptop = (open_workspace(name) for name in ("quick", "smoke", "laptop"))
-    assert (quick.data, quick.runs, quick.figures) == (tmp_path / "DATA", shipped_dir() / "runs", tmp_path / "FIGURES")
+    assert (quick.data, quick.runs) == (tmp_path / "DATA", shipped_dir() / "runs")
+    assert quick.figures == tmp_path / "BUILD" / "quick" / "figures"
     assert {smoke.data, smoke.runs, smoke.figures} == {
         tmp_path / "BUILD" / "smoke" / part for part in ("data", "runs", "figures")
     }

@@ -53,7 +53,7 @@ NEEDED["score"] = {"": ["nowhere"]}
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("DATA", "RUNS", "BUILD", "FIGURES"):
+    for name in ("DATA", "RUNS", "BUILD"):
         monkeypatch.setenv(f"LAB7_{name}", str(tmp_path / name.lower()))
     (tmp_path / "data").mkdir()
     (tmp_path / "file").write_text("no picture, no list, no folder")

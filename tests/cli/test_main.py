@@ -37,7 +37,7 @@ def weights(tmp_path_factory):
 def place(tmp_path, monkeypatch):
     """An empty folder to stand in, with runs and builds of its own, and data only where a test makes some."""
     monkeypatch.chdir(tmp_path)
-    for name in ("DATA", "RUNS", "BUILD", "FIGURES"):
+    for name in ("DATA", "RUNS", "BUILD"):
         monkeypatch.setenv(f"LAB7_{name}", str(tmp_path / name.lower()))
     (tmp_path / "data").mkdir()
     return tmp_path

@@ -49,9 +49,8 @@ def test_classes_occur_evenly():
     assert abs(counts / 250 - 1).max() < 0.25  # 250 expected, deviation 15
 
 
-def test_first_keeps_the_order_and_no_more_than_fit_are_placed():
+def test_no_more_objects_than_fit_are_placed():
     scene = scene_at(0, 0)
-    assert scene.first(2).labels == scene.labels[:2]
     assert scene.labels[0] == CLASSES[scene.objects[0].label]
     with pytest.raises(ValueError, match="1 to 5 objects, not 6"):
         sample_scene(np.random.default_rng(0), 6)

@@ -60,7 +60,7 @@ def test_a_relative_place_is_the_same_for_the_command_and_for_its_notebooks(tmp_
     import nbformat
 
     monkeypatch.chdir(tmp_path)
-    for name in ("DATA", "BUILD", "FIGURES", "RUNS"):
+    for name in ("DATA", "BUILD", "RUNS"):
         monkeypatch.setenv(f"LAB7_{name}", name.lower())
     Path("data").mkdir()
     make_pictures(tmp_path / "data")

@@ -45,11 +45,11 @@ def test_confusion_counts_what_stands_in_place_of_what():
 
 
 def test_an_evaluation_is_found_by_the_judges_hash(judge, tmp_path):
-    assert evaluation.recorded(judge, tmp_path) is None and np.isnan(evaluation.ceiling(judge, tmp_path))
+    assert evaluation.recorded(judge, tmp_path) is None
     (tmp_path / "weights").mkdir()
     record = {"clean": {"top_k": {"accuracy": 0.5}}}
     (tmp_path / "weights" / "own.json").write_text(json.dumps({"sha256": judge.sha256, "evaluation": record}))
-    assert evaluation.recorded(judge, tmp_path) == record and evaluation.ceiling(judge, tmp_path) == 0.5
+    assert evaluation.recorded(judge, tmp_path) == record
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_record_without_a_plain_evaluation(judge, tmp_path, bad):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "own.json").write_text(json.dumps({"sha256": judge.sha256, "evaluation": bad}))
     with pytest.raises(UserError, match="own.json: holds no evaluation of a judge"):
-        evaluation.ceiling(judge, tmp_path)
+        evaluation.recorded(judge, tmp_path)

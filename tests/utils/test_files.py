@@ -94,11 +94,11 @@ def test_json_that_is_missing_or_a_folder(tmp_path):
         read_json(tmp_path, "conditions", list)
 
 
-@pytest.mark.parametrize("name", ["data", "runs", "figures", "build"])
+@pytest.mark.parametrize("name", ["data", "runs", "build"])
 def test_a_folder_can_be_named_by_the_environment(tmp_path, monkeypatch, name):
-    for other in ("DATA", "RUNS", "FIGURES", "BUILD"):
+    for other in ("DATA", "RUNS", "BUILD"):
         monkeypatch.delenv(f"LAB7_{other}", raising=False)
-    assert getattr(files, f"{name}_dir")() == files.ROOT / ("build/quick/figures" if name == "figures" else name)
+    assert getattr(files, f"{name}_dir")() == files.ROOT / name
     monkeypatch.setenv(f"LAB7_{name.upper()}", str(tmp_path))
     assert getattr(files, f"{name}_dir")() == tmp_path
     assert files.shipped_dir() == files.ROOT / "data"
