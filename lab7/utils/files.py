@@ -46,7 +46,14 @@ def _place(name: str, default: Path) -> Path:
 
 
 def fix_places() -> None:
-    """Make the folders that the environment names absolute, for the notebooks and processes that are started."""
+    """Make the folders that the environment names absolute, for the notebooks and processes that are started.
+
+    Raises UserError if the current folder was deleted.
+    """
+    try:
+        os.getcwd()
+    except OSError:
+        raise UserError("the folder that you are in was deleted or cannot be read; `cd` to another one") from None
     names = [f"LAB7_{name}" for name in ("HOME", "DATA", "RUNS", "BUILD")]
     os.environ |= {name: str(absolute(os.environ[name])) for name in names if os.environ.get(name)}
 

@@ -129,6 +129,14 @@ def test_train_with_a_corrupt_picture(capsys, course_folder, monkeypatch):
     assert first.name in message
 
 
+def test_a_folder_that_was_deleted(capsys, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for words in (["doctor"], ["data", "--scenes", 1]):
+        assert "the folder that you are in was deleted" in refused(capsys, *words)
+
+
 def test_train_with_a_bad_list(capsys, course_folder, place, monkeypatch):
     monkeypatch.setenv("LAB7_DATA", str(course_folder))
     for name in ("new_test", "test"):
