@@ -17,15 +17,13 @@ FLAGS = (
 
 def without(what: str) -> None:
     """Skip a test that needs a browser, or let it fail in CI."""
-    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{what}")
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
 
 
 def find_chromium() -> str:
     """The browser's command."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if command := shutil.which(name):
-            return command
-    without("no Chromium was found: install one (Debian: apt-get install chromium)")
+    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    return next(found, None) or without("no Chromium was found: install one (Debian: apt-get install chromium)")
 
 
 @contextlib.contextmanager

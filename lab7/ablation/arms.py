@@ -123,8 +123,8 @@ def get_arm(name: str) -> Arm:
 
 def find_arms(patterns: Iterable[str]) -> list[str]:
     """The names that fit: "all", or names in which * stands for any letters. UserError for one that fits none."""
-    fitting = [fnmatch.filter(ARMS, "*" if one == "all" else one) or [get_arm(one).name] for one in patterns]
-    return list(dict.fromkeys(name for names in fitting for name in names))
+    texts = ("*" if one == "all" else one for one in patterns)
+    return [*dict.fromkeys(name for text in texts for name in fnmatch.filter(ARMS, text) or [get_arm(text).name])]
 
 
 def arm_preset(arm: Arm, preset: Preset, settings: Iterable[str] = ()) -> Preset:

@@ -256,7 +256,7 @@ CONTROLS = {
 def test_without_a_browser_the_tests_are_skipped_but_fail_in_ci(monkeypatch, ci, outcome):
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(outcome, match=r"apt-get install chromium"):
+    with pytest.raises(outcome, match=r"apt-get install chromium\)$"):
         find_chromium()
 
 
